@@ -1,0 +1,17 @@
+//! mailferry: an IMAP and POP3 routing proxy.
+//!
+//! THE MAP. Floors import only downwards; `tests/tidy.rs` holds the code to it, `docs/architecture.md` explains it.
+//!
+//! Words used by all (floor 0)
+pub mod drain;
+pub mod logging;
+pub mod names;
+pub mod secret;
+
+// What is on the wire before the login, without I/O (floor 1).
+
+// Three siblings that do not see each other (floor 2): sockets; user → island; island → ordered nodes.
+
+// The way of a connection (floors 3 and 4).
+
+// The file that the operator writes (floor 5), and what makes a process of it all (floors 6 and 7).
