@@ -9,9 +9,13 @@ pub mod names;
 pub mod secret;
 
 // What is on the wire before the login, without I/O (floor 1).
+pub mod proto;
 
 // Three siblings that do not see each other (floor 2): sockets; user → island; island → ordered nodes.
 
 // The way of a connection (floors 3 and 4).
 
 // The file that the operator writes (floor 5), and what makes a process of it all (floors 6 and 7).
+
+#[cfg(feature = "testkit")]
+pub mod testkit;

@@ -1,0 +1,350 @@
+//! What is said with an IMAP client up to its login.
+//!
+//! One state at a time, each with only what it needs. The client's octets never come back to it, but for the tag of
+//! a command; its password lives in wiped buffers until it leaves in a [`Step::Login`]. Whatever follows a login or
+//! STARTTLS is left in the input, unread.
+
+mod framing;
+
+use framing::{Behind, Collected, Collector, Discard, Discarded, Limit};
+
+use super::command::{self, Command, Header, Mechanism, Parsed, Place};
+use super::reply::{self, Bad, Bye, Done};
+use crate::names::UserName;
+use crate::proto::sasl::{self, Rejected};
+use crate::proto::{
+    BAD_COMMANDS_MAX, Channel, Declined, Farewell, Goodbye, Input, LoginRequest, NodeAcceptance, NodeRefusal, Offer,
+    Refusal, ReplyTo, Step,
+};
+use crate::secret::Secret;
+
+/// What other protocols begin with. A browser or a mail server that was sent here gets one line and no second chance to
+/// make an answer of ours mean something (ALPACA).
+const FOREIGN: [&[u8]; 9] =
+    [b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"CONNECT ", b"HELO", b"EHLO", b"\x16\x03"];
+
+/// The dialogue with one client.
+pub struct Client {
+    offer: Offer,
+    /// Since the connection began, also across STARTTLS.
+    bad_commands: u32,
+    state: State,
+}
+
+enum State {
+    /// Nothing was read: it may be another protocol.
+    Opening,
+    /// A line of a command is being read.
+    Command(Collector),
+    /// So many octets of a literal are missing.
+    Literal(Collector, usize),
+    /// The line is too long; it gets its answer when it has ended.
+    Overlong(Option<Box<[u8]>>, Discard),
+    /// The command has got its answer, and more of it comes.
+    Discarding(Discard),
+    /// A SASL response is being read.
+    Sasl(Exchange),
+    /// Nothing is read any more: TLS begins, or the connection ends.
+    Over,
+}
+
+/// A SASL exchange: until it has ended, every line is a response.
+struct Exchange {
+    tag: Box<[u8]>,
+    awaited: Awaited,
+    line: Collector,
+}
+
+/// What the next SASL response means.
+enum Awaited {
+    /// The message of PLAIN.
+    Plain,
+    /// The user name of LOGIN.
+    LoginName,
+    /// The password of LOGIN, for this user name.
+    LoginPassword(Secret),
+}
+
+impl Client {
+    /// A dialogue at its beginning.
+    pub fn new(offer: Offer) -> Self {
+        Self { offer, bad_commands: 0, state: State::Opening }
+    }
+
+    /// The greeting, with the capabilities.
+    pub fn greeting(&self) -> Vec<u8> {
+        reply::greeting(&self.offer)
+    }
+
+    /// Takes what it can from the front of the input. To be called until it says [`Step::Wait`].
+    pub fn step(&mut self, input: &mut Input) -> Step {
+        loop {
+            // A state that leaves nothing behind ends the dialogue, so a forgotten transition cannot repeat a command.
+            let step = match std::mem::replace(&mut self.state, State::Over) {
+                State::Opening => self.opening(input),
+                State::Command(held) => self.line(held, input),
+                State::Literal(held, missing) => self.literal(held, missing, input),
+                State::Overlong(tag, rest) => self.overlong(tag, rest, input),
+                State::Discarding(rest) => self.discarding(rest, input),
+                State::Sasl(exchange) => self.response(exchange, input),
+                State::Over => Some(Step::Wait),
+            };
+            if let Some(step) = step {
+                return step;
+            }
+        }
+    }
+
+    /// The dialogue under TLS: it has forgotten all that was said in clear text, but for the number of bad commands.
+    pub fn upgraded(self) -> Self {
+        let offer = Offer { channel: Channel::Tls, ..self.offer };
+        Self { offer, bad_commands: self.bad_commands, state: State::Opening }
+    }
+
+    /// The answer to a login that mailferry itself refuses.
+    pub fn refuse(&self, to: ReplyTo, refusal: Refusal) -> Vec<u8> {
+        reply::refusal(&self.offer, &to.tag, refusal)
+    }
+
+    /// The answer to a login that the node refused: its own code and text.
+    pub fn relay_refusal(&self, to: ReplyTo, refused: &NodeRefusal) -> Vec<u8> {
+        reply::relayed_refusal(&self.offer, &to.tag, refused)
+    }
+
+    /// The answer to a login that the node accepted.
+    pub fn accept(self, to: ReplyTo, accepted: &NodeAcceptance) -> Vec<u8> {
+        reply::acceptance(&to.tag, accepted)
+    }
+
+    /// The last line before mailferry closes the connection on its own.
+    pub fn farewell(&self, farewell: Farewell) -> Vec<u8> {
+        reply::farewell(farewell)
+    }
+
+    // ── reading: `None` means that the state has changed and the input should be looked at again ────────────────────
+
+    fn opening(&mut self, input: &Input) -> Option<Step> {
+        let octets = input.as_bytes();
+        if FOREIGN.iter().any(|foreign| octets.starts_with(foreign)) {
+            return Some(Step::Close(reply::bye(Bye::OtherProtocol), Goodbye::OtherProtocol));
+        }
+        if FOREIGN.iter().any(|foreign| foreign.starts_with(octets)) {
+            return self.wait(State::Opening);
+        }
+        self.next(State::Command(Collector::default()))
+    }
+
+    fn line(&mut self, mut held: Collector, input: &mut Input) -> Option<Step> {
+        let limit = match command::whole_max(&held.head(input, command::HEAD_MAX)) {
+            Some(max) => Limit::InAll(max),
+            None => Limit::WithoutLiterals(command::COMMAND_MAX),
+        };
+        match held.line(input, limit) {
+            Collected::More => self.wait(State::Command(held)),
+            Collected::Line => self.judge(held),
+            Collected::TooLong => {
+                let tag = command::tag_of(held.octets()).map(Box::from);
+                self.next(State::Overlong(tag, held.discard()))
+            }
+        }
+    }
+
+    fn judge(&mut self, mut held: Collector) -> Option<Step> {
+        match command::parse(held.octets()) {
+            Parsed::Complete(tag, command) => {
+                let tag = tag.into();
+                self.state = State::Command(Collector::default());
+                Some(self.execute(tag, command))
+            }
+            Parsed::NeedLiteral(tag, Header { place: Place::Credential, .. }) if !self.offer.passwords_allowed() => {
+                let answer = reply::no(&self.offer, tag, Declined::Privacy);
+                Some(self.count(answer, |answer| Step::Decline(answer, Declined::Privacy), Some(held.discard())))
+            }
+            Parsed::NeedLiteral(_, Header { octets, synchronising, .. }) => {
+                held.begin_literal();
+                self.state = State::Literal(held, octets);
+                synchronising.then(|| Step::Reply(reply::GO_ON.to_vec()))
+            }
+            Parsed::Bad(tag, why) => {
+                let tag: Box<[u8]> = tag.into();
+                Some(self.bad_and_discard(held.discard(), Some(&tag), why))
+            }
+            Parsed::Tagless => Some(self.bad_and_discard(held.discard(), None, Bad::Syntax)),
+        }
+    }
+
+    fn literal(&mut self, mut held: Collector, missing: usize, input: &mut Input) -> Option<Step> {
+        match held.literal(input, missing) {
+            0 => self.next(State::Command(held)),
+            missing => self.wait(State::Literal(held, missing)),
+        }
+    }
+
+    fn overlong(&mut self, tag: Option<Box<[u8]>>, rest: Discard, input: &mut Input) -> Option<Step> {
+        match rest.run(input) {
+            Discarded::More(rest) => self.wait(State::Overlong(tag, rest)),
+            Discarded::LineEnd(rest) => Some(self.bad_and_discard(rest, tag.as_deref(), Bad::LineTooLong)),
+            Discarded::TooMuch => Some(too_long()),
+        }
+    }
+
+    fn discarding(&mut self, rest: Discard, input: &mut Input) -> Option<Step> {
+        match rest.run(input) {
+            Discarded::More(rest) => self.wait(State::Discarding(rest)),
+            Discarded::LineEnd(rest) => match rest.behind_line() {
+                Behind::Command => self.next(State::Command(Collector::default())),
+                Behind::Rest(rest) => self.next(State::Discarding(rest)),
+                Behind::TooMuch => Some(too_long()),
+            },
+            Discarded::TooMuch => Some(too_long()),
+        }
+    }
+
+    fn response(&mut self, mut exchange: Exchange, input: &mut Input) -> Option<Step> {
+        match exchange.line.line(input, Limit::InAll(sasl::RESPONSE_MAX)) {
+            Collected::More => self.wait(State::Sasl(exchange)),
+            Collected::TooLong => Some(too_long()),
+            Collected::Line => {
+                self.state = State::Command(Collector::default());
+                let Exchange { tag, awaited, line } = exchange;
+                Some(match line.octets() {
+                    b"*" => self.bad(&tag, Bad::Cancelled),
+                    octets => self.message(tag, awaited, octets),
+                })
+            }
+        }
+    }
+
+    fn wait(&mut self, state: State) -> Option<Step> {
+        self.state = state;
+        Some(Step::Wait)
+    }
+
+    fn next(&mut self, state: State) -> Option<Step> {
+        self.state = state;
+        None
+    }
+
+    // ── answering ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn execute(&mut self, tag: Box<[u8]>, command: Command) -> Step {
+        match command {
+            Command::Capability => Step::Reply(reply::capability(&self.offer, &tag)),
+            Command::Noop => Step::Reply(reply::ok(&tag, Done::Noop)),
+            Command::Id => Step::Reply(reply::id(&tag)),
+            Command::Logout => self.close(reply::logout(&tag), Goodbye::Logout),
+            Command::StartTls if self.offer.starttls() => {
+                self.state = State::Over;
+                Step::StartTls(reply::ok(&tag, Done::StartTls))
+            }
+            Command::StartTls => self.bad(&tag, Bad::StartTls),
+            Command::Login { .. } | Command::Authenticate { .. } if !self.offer.passwords_allowed() => {
+                self.no(&tag, Declined::Privacy)
+            }
+            Command::Login { user, password } => {
+                self.login(tag, sasl::credentials(user.expose(), password.expose()), "LOGIN")
+            }
+            Command::Authenticate { mechanism: Mechanism::Plain, initial } => {
+                self.exchange(tag, Awaited::Plain, initial, reply::EMPTY_CHALLENGE.to_vec())
+            }
+            Command::Authenticate { mechanism: Mechanism::Login, initial } => {
+                self.exchange(tag, Awaited::LoginName, initial, reply::login_name_challenge())
+            }
+            Command::Authenticate { mechanism: Mechanism::Unknown, .. } => self.no(&tag, Declined::Mechanism),
+        }
+    }
+
+    fn exchange(&mut self, tag: Box<[u8]>, awaited: Awaited, initial: Option<Secret>, challenge: Vec<u8>) -> Step {
+        match initial.as_ref().map(Secret::expose) {
+            None => self.challenge(tag, awaited, challenge),
+            Some(b"=") => self.message(tag, awaited, b""),
+            Some(response) => self.message(tag, awaited, response),
+        }
+    }
+
+    fn message(&mut self, tag: Box<[u8]>, awaited: Awaited, response: &[u8]) -> Step {
+        let Ok(message) = sasl::decode(response) else { return self.bad(&tag, Bad::Base64) };
+        match awaited {
+            Awaited::Plain => self.login(tag, sasl::plain(&message), "PLAIN"),
+            Awaited::LoginName => {
+                self.challenge(tag, Awaited::LoginPassword(message), reply::login_password_challenge())
+            }
+            Awaited::LoginPassword(user) => {
+                self.login(tag, sasl::credentials(user.expose(), message.expose()), "AUTH-LOGIN")
+            }
+        }
+    }
+
+    fn challenge(&mut self, tag: Box<[u8]>, awaited: Awaited, challenge: Vec<u8>) -> Step {
+        self.state = State::Sasl(Exchange { tag, awaited, line: Collector::default() });
+        Step::Reply(challenge)
+    }
+
+    fn login(
+        &mut self,
+        tag: Box<[u8]>,
+        credentials: Result<(UserName, Secret), Rejected>,
+        mechanism: &'static str,
+    ) -> Step {
+        match credentials {
+            Ok((user, password)) => Step::Login(LoginRequest { user, password, mechanism }, ReplyTo { tag }),
+            Err(Rejected::Credentials) => self.no(&tag, Declined::Credentials),
+            Err(Rejected::ForeignAuthzid) => self.no(&tag, Declined::ForeignAuthzid),
+        }
+    }
+
+    /// Answers NO to a login that reaches no node. The state is that of the next command.
+    fn no(&mut self, tag: &[u8], why: Declined) -> Step {
+        self.count(reply::no(&self.offer, tag, why), |answer| Step::Decline(answer, why), None)
+    }
+
+    /// Answers BAD. The state is that of the next command.
+    fn bad(&mut self, tag: &[u8], why: Bad) -> Step {
+        self.count(reply::bad(Some(tag), why), Step::Reply, None)
+    }
+
+    fn bad_and_discard(&mut self, rest: Discard, tag: Option<&[u8]>, why: Bad) -> Step {
+        self.count(reply::bad(tag, why), Step::Reply, Some(rest))
+    }
+
+    /// Counts a bad command, and closes the connection if that was one too many. With `rest`, the command is answered
+    /// at the end of one of its lines, and what the client sends of it nevertheless is dropped.
+    fn count(&mut self, mut answer: Vec<u8>, step: impl FnOnce(Vec<u8>) -> Step, rest: Option<Discard>) -> Step {
+        self.bad_commands += 1;
+        if self.bad_commands > BAD_COMMANDS_MAX {
+            answer.extend(reply::bye(Bye::TooManyBadCommands));
+            return self.close(answer, Goodbye::TooManyBadCommands);
+        }
+        if let Some(rest) = rest {
+            self.state = match rest.behind_line() {
+                Behind::Command => State::Command(Collector::default()),
+                Behind::Rest(rest) => State::Discarding(rest),
+                Behind::TooMuch => return too_long(),
+            };
+        }
+        step(answer)
+    }
+
+    fn close(&mut self, answer: Vec<u8>, why: Goodbye) -> Step {
+        self.state = State::Over;
+        Step::Close(answer, why)
+    }
+
+    /// Octets of room that the dialogue holds.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        match &self.state {
+            State::Command(held) | State::Literal(held, _) => held.capacity(),
+            State::Sasl(Exchange { line, .. }) => line.capacity() + sasl::RESPONSE_MAX,
+            State::Opening | State::Overlong(..) | State::Discarding(_) | State::Over => 0,
+        }
+    }
+}
+
+/// The connection is not worth keeping. No state follows.
+fn too_long() -> Step {
+    Step::Close(reply::bye(Bye::TooLong), Goodbye::TooLong)
+}
+
+#[cfg(test)]
+mod tests;

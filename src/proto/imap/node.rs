@@ -1,0 +1,141 @@
+//! What is said with an IMAP node: [`Hello`] up to the moment when it may be sent a password, [`Replay`] for the login.
+//!
+//! A node is one of ours, but what it says may be broken or forged: all of it is bounded, and what is not understood
+//! ends the attempt. Nothing is pipelined: whatever stands behind an answer was not asked for and stays in the input.
+//! The replayed login must be right for every octet that a password may have.
+
+mod replay;
+
+pub use replay::Replay;
+
+use super::response::{self, Response};
+use crate::names::UserName;
+use crate::proto::{HelloStep, Input, NodeFault};
+use crate::secret::Secret;
+
+/// The tag of our STARTTLS.
+const STARTTLS_TAG: &[u8] = b"f1";
+/// The tag of our CAPABILITY before the login.
+const CAPABILITY_TAG: &[u8] = b"f2";
+
+/// The dialogue with a node that has not been told any secret.
+pub struct Hello {
+    state: State,
+    /// Octets of untagged responses since our last command.
+    heard: usize,
+}
+
+enum State {
+    /// The greeting is awaited, and so is whether TLS comes first.
+    Greeting { starttls: bool },
+    /// STARTTLS was sent.
+    StartTls,
+    /// The session must bring TLS up.
+    Upgrading,
+    /// CAPABILITY is to be sent.
+    Ask,
+    /// CAPABILITY was sent; the list, once it has come.
+    Asked(Option<Vec<u8>>),
+    /// The list is known.
+    Ready(Vec<u8>),
+    /// The node failed us.
+    Failed,
+}
+
+impl Hello {
+    /// A dialogue that waits for the greeting. With `starttls`, the upgrade is demanded before anything else is said.
+    pub fn new(starttls: bool) -> Self {
+        Self { state: State::Greeting { starttls }, heard: 0 }
+    }
+
+    /// Takes what it can from the front of the input. To be called until it says [`HelloStep::Wait`].
+    ///
+    /// # Errors
+    /// The node is not fit for a login; the dialogue is over.
+    pub fn step(&mut self, input: &mut Input) -> Result<HelloStep, NodeFault> {
+        loop {
+            let (state, step) = match std::mem::replace(&mut self.state, State::Failed) {
+                State::Failed => return Err(NodeFault::Garbage),
+                State::Upgrading => (State::Upgrading, Some(HelloStep::StartTls)),
+                State::Ready(list) => (State::Ready(list), Some(HelloStep::Ready)),
+                State::Ask => (State::Asked(None), Some(command(CAPABILITY_TAG, "CAPABILITY"))),
+                state => match next_response(input, state.tag(), &mut self.heard)? {
+                    None => (state, Some(HelloStep::Wait)),
+                    Some((response, _)) => state.hear(response)?,
+                },
+            };
+            self.state = state;
+            if let Some(step) = step {
+                return Ok(step);
+            }
+        }
+    }
+
+    /// The handshake after [`HelloStep::StartTls`] succeeded: everything that was learned in clear text is forgotten.
+    pub fn secured(self) -> Self {
+        Self { state: State::Ask, heard: 0 }
+    }
+
+    /// Begins the replay of a login as `user`, after [`HelloStep::Ready`].
+    ///
+    /// # Errors
+    /// [`NodeFault::NoMechanism`] if the node accepts no password here.
+    pub fn replay(self, user: UserName, password: Secret) -> Result<Replay, NodeFault> {
+        match self.state {
+            State::Ready(list) => Replay::new(&list, &user, &password),
+            _ => Err(NodeFault::Garbage),
+        }
+    }
+}
+
+impl State {
+    fn tag(&self) -> &'static [u8] {
+        if matches!(self, Self::StartTls) { STARTTLS_TAG } else { CAPABILITY_TAG }
+    }
+
+    fn hear(self, response: Response) -> Result<(Self, Option<HelloStep>), NodeFault> {
+        match (self, response) {
+            (_, Response::Bye) => Err(NodeFault::Bye),
+            (_, Response::Preauth) => Err(NodeFault::Preauth),
+            (Self::Greeting { starttls: true }, Response::Ok(_)) => {
+                Ok((Self::StartTls, Some(command(STARTTLS_TAG, "STARTTLS"))))
+            }
+            (Self::Greeting { starttls: false }, Response::Ok(text)) => {
+                Ok((response::capability_code(&text).map_or(Self::Ask, |list| Self::Ready(list.to_vec())), None))
+            }
+            (Self::StartTls, Response::Accepted(_)) => Ok((Self::Upgrading, None)),
+            (Self::StartTls, Response::Refused(_) | Response::Bad) => Err(NodeFault::StartTlsRefused),
+            (Self::StartTls, Response::Ok(_) | Response::Capability(_) | Response::Data) => Ok((Self::StartTls, None)),
+            (Self::Asked(_), Response::Capability(list)) => Ok((Self::Asked(Some(list)), None)),
+            (Self::Asked(list), Response::Ok(_) | Response::Data) => Ok((Self::Asked(list), None)),
+            (Self::Asked(Some(list)), Response::Accepted(_)) => Ok((Self::Ready(list), None)),
+            (Self::Asked(None), Response::Accepted(text)) => {
+                let list = response::capability_code(&text).ok_or(NodeFault::Garbage)?;
+                Ok((Self::Ready(list.to_vec()), None))
+            }
+            (Self::Asked(_), Response::Refused(_) | Response::Bad) => Err(NodeFault::Bad),
+            _ => Err(NodeFault::Garbage),
+        }
+    }
+}
+
+fn command(tag: &[u8], name: &str) -> HelloStep {
+    HelloStep::Send([tag, b" ", name.as_bytes(), b"\r\n"].concat())
+}
+
+/// Takes one response from the front of the input, with its octets. Of all since the last tagged one, at most
+/// [`response::RESPONSES_MAX`] octets are heard.
+fn next_response(input: &mut Input, tag: &[u8], heard: &mut usize) -> Result<Option<(Response, Vec<u8>)>, NodeFault> {
+    let Some(length) = response::length(input.as_bytes())? else { return Ok(None) };
+    *heard += length;
+    if *heard > response::RESPONSES_MAX {
+        return Err(NodeFault::TooLong);
+    }
+    let octets = input.as_bytes().get(..length).unwrap_or_default().to_vec();
+    let response = response::parse(&octets, tag)?;
+    input.consume(length);
+    Ok(Some((response, octets)))
+}
+
+#[cfg(test)]
+mod tests;

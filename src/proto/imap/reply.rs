@@ -1,0 +1,189 @@
+//! Every text that mailferry says to an IMAP client, and the capabilities that it announces.
+//!
+//! All texts are constants, but for the host name and the refusal's words from the configuration and what a node said
+//! about a login. Of the client's octets only a validated tag is ever written back: a mail port must not be a mirror
+//! for other protocols. A response code is always exactly one atom, because some clients take a code with arguments for
+//! none, and a refusal without a code for a wrong password.
+
+#![warn(clippy::wildcard_enum_match_arm)]
+
+use crate::proto::{Declined, Farewell, NodeAcceptance, NodeRefusal, Offer, Refusal, sasl};
+
+/// Always announced. ENABLE and IDLE work only behind the login, but some clients read no list other than this first
+/// one, and would poll instead of waiting.
+const CAPABILITIES: &str = "IMAP4rev1 SASL-IR LITERAL- ID ENABLE IDLE";
+
+/// The mechanisms that a password can be replayed from; what challenges the password cannot be proxied.
+const MECHANISMS: &str = " AUTH=PLAIN AUTH=LOGIN";
+
+/// Asks for the octets of a synchronising literal.
+pub(super) const GO_ON: &[u8] = b"+ Go on\r\n";
+
+/// The empty challenge of PLAIN. The space is part of it (RFC 3501 §9, `continue-req`).
+pub(super) const EMPTY_CHALLENGE: &[u8] = b"+ \r\n";
+
+/// Why a command is bad. Each counts against [`crate::proto::BAD_COMMANDS_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bad {
+    /// The grammar does not know such a line.
+    Syntax,
+    /// Nobody knows such a command.
+    Unknown,
+    /// The command works only behind the login.
+    NotNow,
+    /// A line beyond its limit.
+    LineTooLong,
+    /// A literal beyond its limit.
+    LiteralTooLong,
+    /// STARTTLS under TLS, or where there is none.
+    StartTls,
+    /// A SASL response that is not base64.
+    Base64,
+    /// A SASL exchange ended by `*`.
+    Cancelled,
+}
+
+impl Bad {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Syntax => "Syntax error",
+            Self::Unknown => "Unknown command",
+            Self::NotNow => "Log in first",
+            Self::LineTooLong => "Line too long",
+            Self::LiteralTooLong => "Literal too long",
+            Self::StartTls => "STARTTLS is not available",
+            Self::Base64 => "Invalid base64",
+            Self::Cancelled => "Authentication cancelled",
+        }
+    }
+}
+
+/// A command that did what it should.
+#[derive(Clone, Copy)]
+pub(super) enum Done {
+    Noop,
+    StartTls,
+}
+
+/// Why we close, where no [`Farewell`] says it.
+#[derive(Clone, Copy)]
+pub(super) enum Bye {
+    TooManyBadCommands,
+    TooLong,
+    OtherProtocol,
+}
+
+/// The capabilities before the login: the one list for greeting and CAPABILITY.
+fn capabilities(offer: &Offer) -> String {
+    let mut list = String::from(CAPABILITIES);
+    if offer.starttls() {
+        list.push_str(" STARTTLS");
+    }
+    list.push_str(if offer.passwords_allowed() { MECHANISMS } else { " LOGINDISABLED" });
+    list
+}
+
+/// The greeting, with the capabilities as its code.
+pub(super) fn greeting(offer: &Offer) -> Vec<u8> {
+    format!("* OK [CAPABILITY {}] {} ready\r\n", capabilities(offer), offer.hostname).into_bytes()
+}
+
+/// The answer to CAPABILITY.
+pub(super) fn capability(offer: &Offer, tag: &[u8]) -> Vec<u8> {
+    let list = capabilities(offer);
+    [b"* CAPABILITY ", list.as_bytes(), b"\r\n", tag, b" OK Capabilities listed\r\n"].concat()
+}
+
+/// The answer to ID: who we are is nobody's business before the login.
+pub(super) fn id(tag: &[u8]) -> Vec<u8> {
+    [b"* ID NIL\r\n", tag, b" OK ID done\r\n"].concat()
+}
+
+/// The answer to LOGOUT.
+pub(super) fn logout(tag: &[u8]) -> Vec<u8> {
+    [b"* BYE Logging out\r\n", tag, b" OK Logged out\r\n"].concat()
+}
+
+/// A tagged OK.
+pub(super) fn ok(tag: &[u8], done: Done) -> Vec<u8> {
+    let text = match done {
+        Done::Noop => "Nothing done",
+        Done::StartTls => "Begin TLS now",
+    };
+    [tag, b" OK ", text.as_bytes(), b"\r\n"].concat()
+}
+
+/// A tagged BAD, or an untagged one where no valid tag was read.
+pub(super) fn bad(tag: Option<&[u8]>, why: Bad) -> Vec<u8> {
+    [tag.unwrap_or(b"*"), b" BAD ", why.text().as_bytes(), b"\r\n"].concat()
+}
+
+/// A tagged NO.
+pub(super) fn no(offer: &Offer, tag: &[u8], why: Declined) -> Vec<u8> {
+    let (code, text) = match why {
+        Declined::Credentials => ("[AUTHENTICATIONFAILED] ", &*offer.auth_failed_text),
+        Declined::ForeignAuthzid => ("[AUTHORIZATIONFAILED] ", "Nobody may log in as somebody else"),
+        Declined::Privacy => ("[PRIVACYREQUIRED] ", "Passwords are accepted under TLS only"),
+        Declined::Mechanism => ("", "Unsupported authentication mechanism"),
+    };
+    [tag, b" NO ", code.as_bytes(), text.as_bytes(), b"\r\n"].concat()
+}
+
+/// An untagged BYE.
+pub(super) fn bye(why: Bye) -> Vec<u8> {
+    let text = match why {
+        Bye::TooManyBadCommands => "Too many bad commands",
+        Bye::TooLong => "Command too long",
+        Bye::OtherProtocol => "This is an IMAP server",
+    };
+    [b"* BYE ", text.as_bytes(), b"\r\n"].concat()
+}
+
+/// A challenge of the mechanism LOGIN.
+pub(super) fn challenge(encoded: &[u8]) -> Vec<u8> {
+    [b"+ ", encoded, b"\r\n"].concat()
+}
+
+/// The answer to a login that mailferry refuses after it was asked to route it.
+pub(super) fn refusal(offer: &Offer, tag: &[u8], refusal: Refusal) -> Vec<u8> {
+    let text: &[u8] = match refusal {
+        Refusal::AuthenticationFailed => return no(offer, tag, Declined::Credentials),
+        Refusal::Unavailable => b"[UNAVAILABLE] Temporary failure, please try again later",
+        Refusal::ServerBug => b"[SERVERBUG] Internal error, the login was not completed",
+    };
+    [tag, b" NO ", text, b"\r\n"].concat()
+}
+
+/// A node's refusal in its own words. One without words gets ours, for a NO needs a text.
+pub(super) fn relayed_refusal(offer: &Offer, tag: &[u8], refused: &NodeRefusal) -> Vec<u8> {
+    if refused.text.is_empty() {
+        return no(offer, tag, Declined::Credentials);
+    }
+    [tag, b" NO ", &refused.text, b"\r\n"].concat()
+}
+
+/// A node's acceptance in its own words, behind the untagged lines that came with it.
+pub(super) fn acceptance(tag: &[u8], accepted: &NodeAcceptance) -> Vec<u8> {
+    let text: &[u8] = if accepted.text.is_empty() { b"Logged in" } else { &accepted.text };
+    [&accepted.untagged, tag, b" OK ", text, b"\r\n"].concat()
+}
+
+/// The last line of a connection that mailferry ends.
+pub(super) fn farewell(farewell: Farewell) -> Vec<u8> {
+    let text: &[u8] = match farewell {
+        Farewell::Timeout => b"* BYE The login took too long\r\n",
+        Farewell::TooManyFailures => b"* BYE Too many failed logins\r\n",
+        Farewell::Shutdown => b"* BYE [UNAVAILABLE] Shutting down, please reconnect\r\n",
+    };
+    text.to_vec()
+}
+
+/// The two challenges of LOGIN.
+pub(super) fn login_name_challenge() -> Vec<u8> {
+    challenge(sasl::LOGIN_USER_CHALLENGE)
+}
+
+/// See [`login_name_challenge`].
+pub(super) fn login_password_challenge() -> Vec<u8> {
+    challenge(sasl::LOGIN_PASSWORD_CHALLENGE)
+}

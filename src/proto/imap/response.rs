@@ -1,0 +1,234 @@
+//! What a node says: where one response ends, what kind it is, its response code, its capabilities.
+//!
+//! imap-proto reads the status responses. It must see nothing else of a node, because it follows nested lists without a
+//! limit and panics on some lawful data, and what it sees must be ASCII, because it cuts texts at octets; so it gets a
+//! copy. It knows neither the codes of RFC 5530 nor a list without IMAP4rev1, so codes are read here, from the octets
+//! as they came, which is also how they are passed on.
+
+use imap_proto::{Response as Parsed, Status};
+
+use crate::proto::{NodeFault, NodeRefusal, RefusalKind};
+
+/// Longest line of a node, in octets, without its line end.
+pub(super) const LINE_MAX: usize = 8 * 1024;
+
+/// Most octets of one response with its literals, and of all responses before the tagged one.
+pub(super) const RESPONSES_MAX: usize = 64 * 1024;
+
+/// Means that the client may log in as another user on the same connection (RFC 8437): on a node that was chosen for
+/// the first one, and past all that mailferry counts.
+const UNAUTHENTICATE: &[u8] = b"UNAUTHENTICATE";
+
+/// One response, understood as far as a login needs it. Texts come without CR, LF and NUL.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Response {
+    /// `+`, whatever follows.
+    Continuation,
+    /// `* OK`, with what follows it.
+    Ok(Vec<u8>),
+    /// `* BYE`.
+    Bye,
+    /// `* PREAUTH`.
+    Preauth,
+    /// `* CAPABILITY`, with the list that follows it.
+    Capability(Vec<u8>),
+    /// Any other untagged response.
+    Data,
+    /// Our tag and `OK`, with what follows it.
+    Accepted(Vec<u8>),
+    /// Our tag and `NO`, with what follows it.
+    Refused(Vec<u8>),
+    /// Our tag and `BAD`.
+    Bad,
+}
+
+/// How long the response at the front of `octets` is, with its literals and its last line end. `None` if it is not all
+/// there yet.
+pub(super) fn length(octets: &[u8]) -> Result<Option<usize>, NodeFault> {
+    let mut end = 0;
+    loop {
+        let rest = octets.get(end..).unwrap_or_default();
+        let window = rest.get(..LINE_MAX + 2).unwrap_or(rest);
+        let Some(line) = window.iter().position(|&octet| octet == b'\n').and_then(|lf| window.get(..lf)) else {
+            return if window.len() > LINE_MAX + 1 { Err(NodeFault::TooLong) } else { Ok(None) };
+        };
+        if trimmed(line).len() > LINE_MAX {
+            return Err(NodeFault::TooLong);
+        }
+        let is_text = end == 0 && !is_data(line);
+        end += line.len() + 1;
+        let literal = if is_text { None } else { announced(trimmed(line)) };
+        let Some(octets_announced) = literal else { return Ok(Some(end)) };
+        end = end.saturating_add(octets_announced);
+        if end > RESPONSES_MAX {
+            return Err(NodeFault::TooLong);
+        }
+        if end > octets.len() {
+            return Ok(None);
+        }
+    }
+}
+
+/// Understands one whole response, as measured by [`length`]. Anything that is tagged must carry `tag`.
+pub(super) fn parse(response: &[u8], tag: &[u8]) -> Result<Response, NodeFault> {
+    let line = response.strip_suffix(b"\n").map_or(response, trimmed);
+    if line == b"+" || line.starts_with(b"+ ") {
+        return Ok(Response::Continuation);
+    }
+    if is_data(line) {
+        return data(response, line);
+    }
+    let text = || line.splitn(3, |&octet| octet == b' ').nth(2).unwrap_or_default();
+    let copy: Vec<u8> = line.iter().map(|octet| if matches!(octet, b' '..=b'~') { *octet } else { b'?' }).collect();
+    match imap_proto::Response::parse(&[&copy, b"\r\n".as_slice()].concat()) {
+        Ok((_, Parsed::Data { status, .. })) => match status {
+            Status::Ok => Ok(Response::Ok(clean(text()))),
+            Status::Bye => Ok(Response::Bye),
+            Status::PreAuth => Ok(Response::Preauth),
+            Status::No | Status::Bad => Ok(Response::Data),
+        },
+        Ok((_, Parsed::Done { tag: echoed, status, .. })) if echoed.as_bytes() == tag => match status {
+            Status::Ok => Ok(Response::Accepted(clean(text()))),
+            Status::No => Ok(Response::Refused(clean(text()))),
+            Status::Bad => Ok(Response::Bad),
+            Status::Bye | Status::PreAuth => Err(NodeFault::Garbage),
+        },
+        _ => Err(NodeFault::Garbage),
+    }
+}
+
+fn data(response: &[u8], line: &[u8]) -> Result<Response, NodeFault> {
+    // Literals may hold a CR; where there is none, nobody may see another line end than we do.
+    if response.iter().filter(|&&octet| octet == b'\n').count() == 1 && line.iter().any(|o| matches!(o, b'\r' | 0)) {
+        return Err(NodeFault::Garbage);
+    }
+    match word_behind(line, b"* ") {
+        word if word.eq_ignore_ascii_case(b"CAPABILITY") => {
+            let list = line.get(b"* CAPABILITY ".len()..).unwrap_or_default();
+            Ok(Response::Capability(list.trim_ascii().to_vec()))
+        }
+        word if word.is_empty() || !word.iter().all(u8::is_ascii_graphic) => Err(NodeFault::Garbage),
+        _ => Ok(Response::Data),
+    }
+}
+
+/// Whether a line is untagged and no status response: only such a line can hold literals.
+fn is_data(line: &[u8]) -> bool {
+    let word = trimmed(word_behind(line, b"* "));
+    let status = [&b"OK"[..], b"NO", b"BAD", b"BYE", b"PREAUTH"];
+    line.starts_with(b"* ") && !status.iter().any(|status| word.eq_ignore_ascii_case(status))
+}
+
+fn word_behind<'a>(line: &'a [u8], start: &[u8]) -> &'a [u8] {
+    line.strip_prefix(start).and_then(|rest| rest.split(|&octet| octet == b' ').next()).unwrap_or_default()
+}
+
+fn trimmed(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// The size of the literal that a line announces at its end, saturating.
+fn announced(line: &[u8]) -> Option<usize> {
+    let line = line.strip_suffix(b"}")?;
+    let digits = line.get(line.iter().rposition(|&octet| octet == b'{')? + 1..)?;
+    let digits = digits.strip_suffix(b"+").unwrap_or(digits);
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(digits.iter().fold(0, |sum: usize, digit| sum.saturating_mul(10).saturating_add(usize::from(digit - b'0'))))
+}
+
+fn clean(text: &[u8]) -> Vec<u8> {
+    text.iter().copied().filter(|octet| !matches!(octet, b'\r' | b'\n' | 0)).collect()
+}
+
+// ── response codes ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// A response code at the front of a text.
+struct Code<'a> {
+    name: &'a [u8],
+    arguments: &'a [u8],
+    /// The text behind it.
+    text: &'a [u8],
+}
+
+fn code(text: &[u8]) -> Option<Code<'_>> {
+    let inside = text.strip_prefix(b"[")?;
+    let end = inside.iter().position(|&octet| octet == b']')?;
+    let (inside, behind) = (inside.get(..end)?, inside.get(end + 1..)?);
+    let name = inside.split(|&octet| octet == b' ').next()?;
+    let arguments = inside.get(name.len()..)?.trim_ascii();
+    let lawful = name.first()?.is_ascii_alphabetic() && name.iter().all(|o| o.is_ascii_alphanumeric() || *o == b'-');
+    lawful.then(|| Code { name, arguments, text: behind.strip_prefix(b" ").unwrap_or(behind) })
+}
+
+fn code_named<'a>(text: &'a [u8], name: &str) -> Option<Code<'a>> {
+    code(text).filter(|code| code.name.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// The list in a `[CAPABILITY …]` at the front of a text.
+pub(super) fn capability_code(text: &[u8]) -> Option<&[u8]> {
+    code_named(text, "CAPABILITY").map(|code| code.arguments)
+}
+
+/// Whether a text sends the client elsewhere (RFC 2221). Never passed on: the client would take its password there.
+pub(super) fn is_referral(text: &[u8]) -> bool {
+    code_named(text, "REFERRAL").is_some()
+}
+
+/// A text without the code that would send the client elsewhere.
+pub(super) fn without_referral(text: Vec<u8>) -> Vec<u8> {
+    match code_named(&text, "REFERRAL") {
+        Some(code) => code.text.to_vec(),
+        None => text,
+    }
+}
+
+/// What a refusal means, and its text for the client. A node that gives no code means the password (DBMail); it gets
+/// the code, because that is what an unknown user hears, and clients should not be able to tell one from the other.
+pub(super) fn refusal(mut text: Vec<u8>) -> NodeRefusal {
+    let kind = code(&text).map_or(RefusalKind::WrongPassword, |code| kind(&code));
+    if code(&text).is_none() && !text.is_empty() {
+        text.splice(..0, *b"[AUTHENTICATIONFAILED] ");
+    }
+    text.truncate(NodeRefusal::TEXT_MAX);
+    NodeRefusal { kind, text }
+}
+
+fn kind(code: &Code<'_>) -> RefusalKind {
+    match code.name.to_ascii_uppercase().as_slice() {
+        // The last two say nothing about the reason.
+        b"AUTHENTICATIONFAILED" | b"ALERT" | b"CAPABILITY" => RefusalKind::WrongPassword,
+        b"UNAVAILABLE" | b"INUSE" => RefusalKind::Temporary,
+        b"AUTHORIZATIONFAILED"
+        | b"CANNOT"
+        | b"CLIENTBUG"
+        | b"CONTACTADMIN"
+        | b"CORRUPTION"
+        | b"EXPIRED"
+        | b"LIMIT"
+        | b"NOPERM"
+        | b"OVERQUOTA"
+        | b"PRIVACYREQUIRED"
+        | b"SERVERBUG" => RefusalKind::Other,
+        // Codes for a login are one atom. `[TRY RFC]` and the like are jokes of old servers.
+        _ if code.arguments.is_empty() => RefusalKind::Other,
+        _ => RefusalKind::WrongPassword,
+    }
+}
+
+// ── capabilities ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Whether a list holds a word.
+pub(super) fn lists(list: &[u8], word: &str) -> bool {
+    list.split(|&octet| octet == b' ').any(|listed| listed.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+/// What the client may read of a capability list, or of a line that begins with one: all but [`UNAUTHENTICATE`].
+pub(super) fn announceable(octets: &[u8]) -> Vec<u8> {
+    let end = octets.iter().position(|&octet| octet == b']').unwrap_or(octets.len());
+    let (list, behind) = octets.split_at_checked(end).unwrap_or((octets, &[]));
+    let (list, line_end) = list.split_at_checked(list.trim_ascii_end().len()).unwrap_or((list, &[]));
+    let words = list.split(|&octet| octet == b' ').filter(|word| !word.eq_ignore_ascii_case(UNAUTHENTICATE));
+    [&words.collect::<Vec<_>>().join(&b' '), line_end, behind].concat()
+}

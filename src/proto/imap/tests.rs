@@ -1,0 +1,298 @@
+//! How the tests of both dialogues talk, and what must hold for whatever octets in whatever pieces.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::client::Client;
+use super::node::Hello;
+use crate::names::UserName;
+use crate::proto::{Channel, Goodbye, HelloStep, Input, NodeAnswer, NodeFault, Offer, Refusal, ReplayStep, Step};
+use crate::secret::Secret;
+
+pub(super) fn offer(channel: Channel) -> Offer {
+    Offer {
+        hostname: "mail.example.net".into(),
+        auth_failed_text: "Authentication failed.".into(),
+        channel,
+        cleartext_login: false,
+    }
+}
+
+/// One thing that a dialogue said, and how many octets it had used by then.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    Reply(String),
+    StartTls(String, usize),
+    /// Tag, user, password, mechanism.
+    Login([String; 4], usize),
+    Close(String, Goodbye),
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8(octets.to_vec()).expect("what we say is text")
+}
+
+fn shown(octets: &[u8]) -> String {
+    octets.escape_ascii().to_string()
+}
+
+/// Feeds a client's octets in pieces of the given sizes, over and over, and refuses every login. Also checks what must
+/// always hold: nothing is held beyond its bound, and after the end nothing is said or read.
+pub(super) fn talk(offer: &Offer, octets: &[u8], sizes: &[usize]) -> Vec<Said> {
+    let mut client = Client::new(offer.clone());
+    let mut input = Input::new();
+    let (mut said, mut fed, mut rest) = (Vec::new(), 0, octets);
+    for size in sizes.iter().cycle() {
+        let (piece, behind) = rest.split_at((*size).min(rest.len()));
+        input.push(piece);
+        (fed, rest) = (fed + piece.len(), behind);
+        loop {
+            let step = client.step(&mut input);
+            assert!(client.held() < 64 * 1024, "{} octets are held", client.held());
+            let used = fed - input.len();
+            match step {
+                Step::Wait => break,
+                Step::Reply(line) | Step::Decline(line, _) => said.push(Said::Reply(text(&line))),
+                Step::Login(request, to) => {
+                    let tag = shown(&to.tag);
+                    let _ = client.refuse(to, Refusal::AuthenticationFailed);
+                    let (user, password) = (shown(request.user.as_bytes()), shown(request.password.expose()));
+                    said.push(Said::Login([tag, user, password, request.mechanism.into()], used));
+                }
+                Step::StartTls(line) => said.push(Said::StartTls(text(&line), used)),
+                Step::Close(line, why) => said.push(Said::Close(text(&line), why)),
+            }
+            if matches!(said.last(), Some(Said::StartTls(..) | Said::Close(..))) {
+                let left = input.len();
+                assert!(matches!(client.step(&mut input), Step::Wait) && input.len() == left);
+                return said;
+            }
+        }
+        if rest.is_empty() {
+            break;
+        }
+    }
+    said
+}
+
+/// R-IMAP-12: what is said to one segment is said to single octets.
+pub(super) fn transcript(offer: &Offer, octets: &[u8]) -> Vec<Said> {
+    let at_once = talk(offer, octets, &[usize::MAX]);
+    assert_eq!(talk(offer, octets, &[1]), at_once, "{}", shown(octets));
+    at_once
+}
+
+/// The transcript in one text: our lines, and `<login tag user password mechanism>`, `<tls>`, `<close reason>`.
+pub(super) fn rendered(offer: &Offer, octets: &[u8]) -> String {
+    transcript(offer, octets)
+        .into_iter()
+        .map(|said| match said {
+            Said::Reply(line) => line,
+            Said::Login(login, _) => format!("<login {}>", login.join(" ")),
+            Said::StartTls(line, _) => format!("{line}<tls>"),
+            Said::Close(line, why) => format!("{line}<close {why:?}>"),
+        })
+        .collect()
+}
+
+/// What a node brings a login to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// What was sent, and nothing was decided.
+    Waiting(Vec<String>),
+    /// What was sent, and the octets used up to here.
+    StartTls(Vec<String>, usize),
+    /// What was sent, the untagged lines, the text, and the octets used.
+    Accepted(Vec<String>, String, String, usize),
+    /// What was sent, how it is meant, the text.
+    Refused(Vec<String>, String, String),
+    Fault(NodeFault),
+}
+
+/// Feeds a node's octets in pieces of the given sizes, through greeting and login.
+pub(super) fn consult(starttls: bool, login: (&[u8], &[u8]), octets: &[u8], sizes: &[usize]) -> Outcome {
+    let mut sent = Vec::new();
+    match run(starttls, login, octets, sizes, &mut sent) {
+        Ok(Some(outcome)) => outcome(sent),
+        Ok(None) => Outcome::Waiting(sent),
+        Err(fault) => Outcome::Fault(fault),
+    }
+}
+
+type Finish = Box<dyn FnOnce(Vec<String>) -> Outcome>;
+
+fn run(
+    starttls: bool,
+    (user, password): (&[u8], &[u8]),
+    octets: &[u8],
+    sizes: &[usize],
+    sent: &mut Vec<String>,
+) -> Result<Option<Finish>, NodeFault> {
+    let (mut input, mut fed, mut rest, mut sizes) = (Input::new(), 0, octets, sizes.iter().cycle());
+    // Says whether there was anything left to feed.
+    let mut feed = |input: &mut Input| {
+        let (piece, behind) = rest.split_at(sizes.next().copied().unwrap_or(1).min(rest.len()));
+        input.push(piece);
+        (fed, rest) = (fed + piece.len(), behind);
+        (!piece.is_empty()).then_some(fed)
+    };
+    let mut hello = Hello::new(starttls);
+    let mut total = 0;
+    loop {
+        match hello.step(&mut input)? {
+            HelloStep::Send(line) => sent.push(text(&line)),
+            HelloStep::Ready => break,
+            HelloStep::StartTls => {
+                let used = total - input.len();
+                return Ok(Some(Box::new(move |sent| Outcome::StartTls(sent, used))));
+            }
+            HelloStep::Wait => match feed(&mut input) {
+                Some(fed) => total = fed,
+                None => return Ok(None),
+            },
+        }
+    }
+    let user = UserName::new(user).expect("a lawful name");
+    let mut replay = hello.replay(user, Secret::new(password.to_vec()))?;
+    loop {
+        match replay.step(&mut input)? {
+            ReplayStep::Send(line) => sent.push(shown(line.expose())),
+            ReplayStep::Wait => match feed(&mut input) {
+                Some(fed) => total = fed,
+                None => return Ok(None),
+            },
+            ReplayStep::Answer(NodeAnswer::Accepted(said)) => {
+                let used = total - input.len();
+                return Ok(Some(Box::new(move |sent| {
+                    Outcome::Accepted(sent, shown(&said.untagged), shown(&said.text), used)
+                })));
+            }
+            ReplayStep::Answer(NodeAnswer::Refused(said)) => {
+                assert!(replay.step(&mut input).is_err(), "a decision is final");
+                return Ok(Some(Box::new(move |sent| {
+                    Outcome::Refused(sent, format!("{:?}", said.kind), shown(&said.text))
+                })));
+            }
+        }
+    }
+}
+
+/// What clients and attackers are made of.
+fn client_octets() -> impl Strategy<Value = Vec<u8>> {
+    let words = [
+        "a ",
+        "b2 ",
+        "\r\n",
+        "\n",
+        "\r",
+        " ",
+        "LOGIN ",
+        "login",
+        "bob",
+        "\"se\\\"cret\"",
+        "\"{5}\"",
+        "{5}\r\n",
+        "{5+}\r\n",
+        "{3+}",
+        "hello",
+        "{4097}",
+        "{5000+}\r\n",
+        "{99999999999999999999+}\r\n",
+        "AUTHENTICATE PLAIN",
+        "AUTHENTICATE LOGIN",
+        " AGJvYgBzZWNyZXQ=",
+        "=",
+        "*",
+        "Ym9i",
+        "a AUTHENTICATE PLAIN\r\n",
+        "a LOGIN {3+}\r\nbob {3+}\r\nxyz\r\n",
+        "a LOGIN bob secret\r\n",
+        "a CAPABILITY\r\n",
+        "a NOOP\r\n",
+        "a LOGOUT\r\n",
+        "a STARTTLS\r\n",
+        "ID (",
+        "a ID NIL\r\n",
+        "\"name\" \"x\"",
+        "NIL",
+        ")",
+        "GET ",
+        "HE",
+        "\0",
+        "\x16\x03",
+        "\u{fc}",
+    ];
+    let word = proptest::sample::select(words.to_vec()).prop_map(|word: &str| word.as_bytes().to_vec());
+    let noise = vec(any::<u8>(), 0..20);
+    let run = (any::<u8>(), prop_oneof![8180_usize..8200, 36_850_usize..36_870, 65_530_usize..65_540]);
+    let run = run.prop_map(|(octet, count)| vec![octet; count]);
+    vec(prop_oneof![30 => word, 4 => noise, 1 => run], 0..60).prop_map(|parts| parts.concat())
+}
+
+/// What nodes and those who would like to be one are made of.
+fn node_octets() -> impl Strategy<Value = Vec<u8>> {
+    let words = [
+        "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\r\n",
+        "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] hi\r\n",
+        "* OK hi\r\n",
+        "* CAPABILITY IMAP4rev1 LITERAL+ UNAUTHENTICATE\r\n",
+        "+ \r\n",
+        "+\r\n",
+        "* ",
+        "OK",
+        "NO ",
+        "BYE",
+        "f1 OK go\r\n",
+        "f2 OK done\r\n",
+        "f3 OK in\r\n",
+        "f3 OK [CAPABILITY IMAP4rev1] in\r\n",
+        "f4 OK done\r\n",
+        "f3 NO [UNAVAILABLE] later\r\n",
+        "f3 BAD\r\n",
+        "f3 ",
+        "\r\n",
+        "\n",
+        "[ALERT]",
+        "\u{fc}",
+        " ",
+        "* LIST () \"/\" {5}\r\n",
+        "{99999999999999999999}\r\n",
+        "{70000}\r\n",
+        "hello",
+        "(((((",
+        "* 1 FETCH (",
+        "INTERNALDATE NIL",
+        "[BADCHARSET ({5}",
+        "[REFERRAL imap://x/] ",
+        "\0",
+        "\r",
+    ];
+    let word = proptest::sample::select(words.to_vec()).prop_map(|word: &str| word.as_bytes().to_vec());
+    let noise = vec(any::<u8>(), 0..20);
+    let run = (any::<u8>(), prop_oneof![8180_usize..8200, 65_530_usize..65_540]);
+    let run = run.prop_map(|(octet, count)| vec![octet; count]);
+    vec(prop_oneof![30 => word, 4 => noise, 1 => run], 0..40).prop_map(|parts| parts.concat())
+}
+
+fn sizes() -> impl Strategy<Value = Vec<usize>> {
+    vec(prop_oneof![3 => 1_usize..20, 1 => 20_usize..9000], 1..20)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+    #[test]
+    fn any_octets_of_a_client_in_any_pieces_are_the_same(octets in client_octets(), sizes in sizes(), clear: bool) {
+        let offer = offer(if clear { Channel::Upgradable } else { Channel::Tls });
+        prop_assert_eq!(talk(&offer, &octets, &sizes), talk(&offer, &octets, &[usize::MAX]));
+    }
+
+    #[test]
+    fn any_octets_of_a_node_in_any_pieces_are_the_same(octets in node_octets(), sizes in sizes(), starttls: bool) {
+        // A greeting in front, so that most cases get as far as the login.
+        let octets = [b"* OK [CAPABILITY IMAP4rev1] hi\r\n", octets.as_slice()].concat();
+        let login: (&[u8], &[u8]) = (b"bob", b"s\xfccret");
+        let at_once = consult(starttls, login, &octets, &[usize::MAX]);
+        prop_assert_eq!(consult(starttls, login, &octets, &sizes), at_once);
+    }
+}

@@ -1,0 +1,45 @@
+//! The login phase as bytes: what a client may say, what we answer, how a login is replayed on a node.
+//!
+//! Nothing here does I/O, reads a clock or logs. A dialogue is fed an [`Input`] and returns one step at a time; the
+//! steps are the same however the octets were cut into reads. Each protocol is a folder with the same five files:
+//! `command` (grammar), `client` (states towards the client), `node` (states towards the node), `reply` (every text we
+//! say) and `response` (what nodes say). The enums in [`dialogue`] and [`replay`]
+//! are the only place that branches on the protocol.
+
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
+pub mod dialogue;
+pub mod imap;
+pub mod line;
+pub mod pop3;
+pub mod replay;
+pub mod sasl;
+
+use std::fmt;
+
+pub use dialogue::{
+    BAD_COMMANDS_MAX, Channel, ClientDialogue, Declined, Farewell, Goodbye, LoginRequest, Offer, PASSWORD_MAX, Refusal,
+    ReplyTo, Step,
+};
+pub use line::Input;
+pub use replay::{
+    HelloStep, NodeAcceptance, NodeAnswer, NodeFault, NodeHello, NodeRefusal, RefusalKind, Replay, ReplayStep,
+};
+
+/// A protocol with a login phase that mailferry reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// RFC 3501 and RFC 9051.
+    Imap,
+    /// RFC 1939, with RFC 2449 and RFC 5034.
+    Pop3,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Imap => "imap",
+            Self::Pop3 => "pop3",
+        })
+    }
+}

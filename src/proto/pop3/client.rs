@@ -1,0 +1,284 @@
+//! The states of a POP3 connection towards its client, from the greeting to the answer to the login.
+//!
+//! A line uses its state up and yields the next one. Whatever stands behind the line that logs in stays in the input:
+//! nobody here looks at it before that login is refused. Nothing that a client sent is ever said back to it.
+
+use std::mem;
+
+use super::command::{self, Bad, Command, Mechanism};
+use super::reply;
+use crate::names::UserName;
+use crate::proto::line::Line;
+use crate::proto::sasl::{self, BadBase64, Rejected};
+use crate::proto::{
+    BAD_COMMANDS_MAX, Channel, Declined, Farewell, Goodbye, Input, LoginRequest, NodeAcceptance, NodeRefusal, Offer,
+    Refusal, ReplyTo, Step,
+};
+use crate::secret::Secret;
+
+/// Longest command line, in octets without its line end. RFC 2449 §4 allows clients 255; passwords may be longer.
+const LINE_MAX: usize = 1024;
+
+/// Longest line that is skipped and not answered by closing, in octets before its LF.
+const SKIP_MAX: usize = 64 * 1024;
+
+/// The conversation with one client.
+pub struct Client {
+    offer: Offer,
+    bad_commands: u32,
+    state: State,
+}
+
+enum State {
+    Authorization,
+    Named(Named),
+    Sasl(Exchange),
+    Skipping(Skipping),
+    /// The last step was taken: whatever the input holds now is not ours.
+    Over,
+}
+
+/// USER was accepted; the very next line may be PASS (RFC 1939 §7).
+struct Named {
+    user: UserName,
+}
+
+/// The SASL response that the next line is.
+enum Exchange {
+    Plain,
+    LoginUser,
+    LoginPassword(Named),
+}
+
+/// Inside a line that is too long.
+struct Skipping {
+    /// Octets dropped so far.
+    skipped: usize,
+}
+
+/// What a whole line led to.
+enum Outcome {
+    /// Send this and go on in that state.
+    Say(Vec<u8>, State),
+    /// Send this and forget what was begun. It counts as a bad command.
+    Bad(Vec<u8>),
+    /// A login that reaches no node; it counts as a bad command, and the state is the first one again.
+    Decline(Vec<u8>, Declined),
+    Login(LoginRequest),
+    StartTls,
+    Quit,
+}
+
+impl Client {
+    /// A conversation at its beginning.
+    pub fn new(offer: Offer) -> Self {
+        Self { offer, bad_commands: 0, state: State::Authorization }
+    }
+
+    /// See [`ClientDialogue::greeting`](crate::proto::ClientDialogue::greeting).
+    pub fn greeting(&self) -> Vec<u8> {
+        reply::greeting(&self.offer)
+    }
+
+    /// See [`ClientDialogue::step`](crate::proto::ClientDialogue::step).
+    pub fn step(&mut self, input: &mut Input) -> Step {
+        let state = mem::replace(&mut self.state, State::Over);
+        let line_max = match &state {
+            State::Over => return Step::Wait,
+            State::Skipping(Skipping { skipped }) => return self.skip(*skipped, input),
+            State::Sasl(_) => sasl::RESPONSE_MAX,
+            State::Authorization | State::Named(_) if command::is_other_protocol(input.as_bytes()) => {
+                return Step::Close(reply::OTHER_PROTOCOL.to_vec(), Goodbye::OtherProtocol);
+            }
+            State::Authorization | State::Named(_) if command::is_auth(input.as_bytes()) => sasl::RESPONSE_MAX,
+            State::Authorization | State::Named(_) => LINE_MAX,
+        };
+        match input.line(line_max) {
+            Line::Partial => {
+                self.state = state;
+                Step::Wait
+            }
+            Line::TooLong => self.skip(0, input),
+            Line::Complete(line) => self.line(state, &line),
+        }
+    }
+
+    /// See [`ClientDialogue::upgraded`](crate::proto::ClientDialogue::upgraded).
+    pub fn upgraded(self) -> Self {
+        let offer = Offer { channel: Channel::Tls, ..self.offer };
+        Self { offer, bad_commands: self.bad_commands, state: State::Authorization }
+    }
+
+    /// See [`ClientDialogue::refuse`](crate::proto::ClientDialogue::refuse).
+    pub fn refuse(&self, _to: ReplyTo, refusal: Refusal) -> Vec<u8> {
+        reply::refusal(&self.offer, refusal)
+    }
+
+    /// See [`ClientDialogue::relay_refusal`](crate::proto::ClientDialogue::relay_refusal).
+    pub fn relay_refusal(&self, _to: ReplyTo, refused: &NodeRefusal) -> Vec<u8> {
+        reply::refused_by_node(&self.offer, refused)
+    }
+
+    /// See [`ClientDialogue::accept`](crate::proto::ClientDialogue::accept).
+    pub fn accept(self, _to: ReplyTo, accepted: &NodeAcceptance) -> Vec<u8> {
+        reply::accepted_by_node(accepted)
+    }
+
+    /// See [`ClientDialogue::farewell`](crate::proto::ClientDialogue::farewell).
+    pub fn farewell(&self, farewell: Farewell) -> Vec<u8> {
+        reply::farewell(farewell)
+    }
+
+    fn line(&mut self, state: State, line: &[u8]) -> Step {
+        let outcome = match state {
+            State::Authorization => self.command(line, None),
+            State::Named(named) => self.command(line, Some(named)),
+            State::Sasl(exchange) => self.response(line, exchange),
+            State::Skipping(_) | State::Over => return Step::Wait,
+        };
+        match outcome {
+            Outcome::Say(text, next) => {
+                self.state = next;
+                Step::Reply(text)
+            }
+            Outcome::Bad(text) => self.bad(text, Step::Reply),
+            Outcome::Decline(text, why) => self.bad(text, |text| Step::Decline(text, why)),
+            Outcome::Login(request) => {
+                self.state = State::Authorization;
+                Step::Login(request, ReplyTo { tag: Box::default() })
+            }
+            Outcome::StartTls => Step::StartTls(reply::BEGIN_TLS.to_vec()),
+            Outcome::Quit => Step::Close(reply::GOODBYE.to_vec(), Goodbye::Logout),
+        }
+    }
+
+    /// Counts a bad command, and closes the connection if that was one too many.
+    fn bad(&mut self, text: Vec<u8>, step: impl FnOnce(Vec<u8>) -> Step) -> Step {
+        self.bad_commands += 1;
+        if self.bad_commands > BAD_COMMANDS_MAX {
+            return Step::Close(reply::TOO_MANY_BAD_COMMANDS.to_vec(), Goodbye::TooManyBadCommands);
+        }
+        self.state = State::Authorization;
+        step(text)
+    }
+
+    /// Drops what there is of an over-long line. It is judged by its own length, not by how much of it came at once.
+    fn skip(&mut self, skipped: usize, input: &mut Input) -> Step {
+        let available = input.len();
+        let end = input.skip_line();
+        let skipped = skipped + end.map_or(available, |end| end - 1);
+        if skipped > SKIP_MAX {
+            return Step::Close(reply::LINE_TOO_LONG.to_vec(), Goodbye::TooLong);
+        }
+        if end.is_some() {
+            return self.bad(reply::LINE_TOO_LONG.to_vec(), Step::Reply);
+        }
+        self.state = State::Skipping(Skipping { skipped });
+        Step::Wait
+    }
+
+    fn command(&self, line: &[u8], named: Option<Named>) -> Outcome {
+        let command = match command::parse(line) {
+            Ok(command) => command,
+            Err(Bad::Octets) => return bad(reply::BAD_OCTETS),
+            Err(Bad::Unknown) => return bad(reply::UNKNOWN_COMMAND),
+        };
+        match command {
+            Command::Capa => say(reply::capabilities(&self.offer)),
+            Command::Mechanisms => say(reply::mechanisms(&self.offer)),
+            Command::Quit => Outcome::Quit,
+            Command::Stls if self.offer.starttls() => Outcome::StartTls,
+            Command::Stls => bad(reply::NO_STLS),
+            Command::User(_) | Command::Pass(_) | Command::Auth { .. } if !self.offer.passwords_allowed() => {
+                Outcome::Decline(reply::passwords_refused(&self.offer).to_vec(), Declined::Privacy)
+            }
+            Command::User(user) => self.user(user),
+            Command::Pass(password) => match named {
+                Some(named) => self.login("USER", sasl::credentials(named.user.as_bytes(), password)),
+                None => bad(reply::NO_USER),
+            },
+            Command::Auth { mechanism: None, .. } => {
+                Outcome::Decline(reply::UNKNOWN_MECHANISM.to_vec(), Declined::Mechanism)
+            }
+            Command::Auth { mechanism: Some(mechanism), initial } => self.auth(mechanism, initial),
+        }
+    }
+
+    fn user(&self, name: &[u8]) -> Outcome {
+        match UserName::new(name) {
+            Some(user) => Outcome::Say(reply::SEND_PASSWORD.to_vec(), State::Named(Named { user })),
+            None => self.reject(Rejected::Credentials),
+        }
+    }
+
+    /// AUTH, with or without an initial response; a lone `=` is an empty one (RFC 5034 §4). curl sends one with LOGIN
+    /// too: the name.
+    fn auth(&self, mechanism: Mechanism, initial: Option<&[u8]>) -> Outcome {
+        let exchange = match mechanism {
+            Mechanism::Plain => Exchange::Plain,
+            Mechanism::Login => Exchange::LoginUser,
+        };
+        match initial {
+            Some(b"=") => self.answer(exchange, Secret::new(Vec::new())),
+            Some(response) => self.response(response, exchange),
+            None => challenge(exchange),
+        }
+    }
+
+    /// One line of a SASL exchange: `*` cancels, anything else is base64, even if it looks like a command.
+    fn response(&self, line: &[u8], exchange: Exchange) -> Outcome {
+        if line == b"*" {
+            return bad(reply::CANCELLED);
+        }
+        match sasl::decode(line) {
+            Ok(message) => self.answer(exchange, message),
+            Err(BadBase64) => bad(reply::BAD_BASE64),
+        }
+    }
+
+    fn answer(&self, exchange: Exchange, message: Secret) -> Outcome {
+        match exchange {
+            Exchange::Plain => self.login("PLAIN", sasl::plain(&message)),
+            Exchange::LoginUser => match UserName::new(message.expose()) {
+                Some(user) => challenge(Exchange::LoginPassword(Named { user })),
+                None => self.reject(Rejected::Credentials),
+            },
+            Exchange::LoginPassword(Named { user }) => {
+                self.login("AUTH-LOGIN", sasl::credentials(user.as_bytes(), message.expose()))
+            }
+        }
+    }
+
+    fn login(&self, mechanism: &'static str, credentials: Result<(UserName, Secret), Rejected>) -> Outcome {
+        match credentials {
+            Ok((user, password)) => Outcome::Login(LoginRequest { user, password, mechanism }),
+            Err(rejected) => self.reject(rejected),
+        }
+    }
+
+    /// A login that reaches no node.
+    fn reject(&self, rejected: Rejected) -> Outcome {
+        match rejected {
+            Rejected::Credentials => Outcome::Decline(reply::auth_failed(&self.offer), Declined::Credentials),
+            Rejected::ForeignAuthzid => Outcome::Decline(reply::FOREIGN_AUTHZID.to_vec(), Declined::ForeignAuthzid),
+        }
+    }
+}
+
+fn say(text: impl Into<Vec<u8>>) -> Outcome {
+    Outcome::Say(text.into(), State::Authorization)
+}
+
+fn bad(text: &[u8]) -> Outcome {
+    Outcome::Bad(text.to_vec())
+}
+
+/// Asks for the response that the exchange is at. PLAIN's challenge is empty, but its space is not optional.
+fn challenge(exchange: Exchange) -> Outcome {
+    let challenge = match exchange {
+        Exchange::Plain => b"",
+        Exchange::LoginUser => sasl::LOGIN_USER_CHALLENGE,
+        Exchange::LoginPassword(_) => sasl::LOGIN_PASSWORD_CHALLENGE,
+    };
+    Outcome::Say(reply::challenge(challenge), State::Sasl(exchange))
+}

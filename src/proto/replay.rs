@@ -1,0 +1,205 @@
+//! Towards the node: greeting, protection and capabilities first, then one login, then the node's decision.
+//!
+//! Two dialogues one after the other, so that a node that has seen no secret can still be left for another one.
+
+use super::{Input, Protocol, imap, pop3};
+use crate::names::UserName;
+use crate::secret::Secret;
+
+/// What the session must do next for the node, up to the moment when credentials may be sent.
+#[must_use]
+pub enum HelloStep {
+    /// Nothing can be done without more octets from the node.
+    Wait,
+    /// Send this, then ask for the next step.
+    Send(Vec<u8>),
+    /// The node agreed to TLS: the input must be empty (else somebody injected clear text), then the handshake runs,
+    /// then [`NodeHello::secured`].
+    StartTls,
+    /// The node greeted and told what it can do: [`NodeHello::replay`] may follow.
+    Ready,
+}
+
+/// The conversation with a node up to the moment when credentials may be sent. It has seen no secret, so it may be
+/// dropped in favour of another node at any time.
+pub enum NodeHello {
+    /// IMAP.
+    Imap(imap::node::Hello),
+    /// POP3.
+    Pop3(pop3::node::Hello),
+}
+
+impl NodeHello {
+    /// A dialogue that waits for the greeting. With `starttls`, the upgrade is demanded before anything else is said.
+    pub fn new(protocol: Protocol, starttls: bool) -> Self {
+        match protocol {
+            Protocol::Imap => Self::Imap(imap::node::Hello::new(starttls)),
+            Protocol::Pop3 => Self::Pop3(pop3::node::Hello::new(starttls)),
+        }
+    }
+
+    /// Takes what it can from the front of the input.
+    pub fn step(&mut self, input: &mut Input) -> Result<HelloStep, NodeFault> {
+        match self {
+            Self::Imap(hello) => hello.step(input),
+            Self::Pop3(hello) => hello.step(input),
+        }
+    }
+
+    /// The handshake after [`HelloStep::StartTls`] succeeded: everything that was learned in clear text is forgotten.
+    pub fn secured(self) -> Self {
+        match self {
+            Self::Imap(hello) => Self::Imap(hello.secured()),
+            Self::Pop3(hello) => Self::Pop3(hello.secured()),
+        }
+    }
+
+    /// Begins the replay of a login as `user`, after [`HelloStep::Ready`].
+    pub fn replay(self, user: UserName, password: Secret) -> Result<Replay, NodeFault> {
+        match self {
+            Self::Imap(hello) => hello.replay(user, password).map(Replay::Imap),
+            Self::Pop3(hello) => hello.replay(user, password).map(Replay::Pop3),
+        }
+    }
+}
+
+/// What the session must do next for the node while it judges the login.
+#[must_use]
+pub enum ReplayStep {
+    /// Nothing can be done without more octets from the node.
+    Wait,
+    /// Send this, then ask for the next step. It may hold credentials.
+    Send(Secret),
+    /// The node has decided. After an acceptance, whatever is left in the input belongs to the session.
+    Answer(NodeAnswer),
+}
+
+/// The replay of one login on one node.
+pub enum Replay {
+    /// IMAP.
+    Imap(imap::node::Replay),
+    /// POP3.
+    Pop3(pop3::node::Replay),
+}
+
+impl Replay {
+    /// Takes what it can from the front of the input. The first call needs no input: it says what to send.
+    pub fn step(&mut self, input: &mut Input) -> Result<ReplayStep, NodeFault> {
+        match self {
+            Self::Imap(replay) => replay.step(input),
+            Self::Pop3(replay) => replay.step(input),
+        }
+    }
+}
+
+/// A node's own decision about a login.
+pub enum NodeAnswer {
+    /// The user is in.
+    Accepted(NodeAcceptance),
+    /// The user is not, for the reason that the node gave.
+    Refused(NodeRefusal),
+}
+
+/// What an accepting node said. The client gets all of it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NodeAcceptance {
+    /// IMAP: the untagged lines that the login caused, whole and in order, each with its CRLF. POP3: empty.
+    pub untagged: Vec<u8>,
+    /// IMAP: what follows `OK ` in the tagged line. POP3: what follows `+OK `. Without CRLF.
+    pub text: Vec<u8>,
+}
+
+/// What a refusing node said.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NodeRefusal {
+    /// What it means for the login.
+    pub kind: RefusalKind,
+    /// What follows `NO ` or `-ERR `, with its response code, without CR, LF and NUL and capped at
+    /// [`NodeRefusal::TEXT_MAX`] octets.
+    pub text: Vec<u8>,
+}
+
+impl NodeRefusal {
+    /// Most octets of a node's refusal that reach the client. RFC 2449 §4 allows a POP3 answer 512 in all.
+    pub const TEXT_MAX: usize = 500;
+
+    /// The response codes that may stand in a log. A code that is not among them could be anything that a hostile node
+    /// wants to have there, a password for one.
+    const CODES: [&str; 19] = [
+        "ALERT",
+        "AUTH",
+        "AUTHENTICATIONFAILED",
+        "AUTHORIZATIONFAILED",
+        "CANNOT",
+        "CLIENTBUG",
+        "CONTACTADMIN",
+        "CORRUPTION",
+        "EXPIRED",
+        "IN-USE",
+        "INUSE",
+        "LIMIT",
+        "LOGIN-DELAY",
+        "NOPERM",
+        "PRIVACYREQUIRED",
+        "SERVERBUG",
+        "SYS/PERM",
+        "SYS/TEMP",
+        "UNAVAILABLE",
+    ];
+
+    /// The response code, if it is a known one.
+    pub fn code(&self) -> Option<&'static str> {
+        let inside = self.text.strip_prefix(b"[")?;
+        let code = inside.split(|octet| matches!(octet, b']' | b' ')).next()?;
+        Self::CODES.into_iter().find(|known| known.as_bytes().eq_ignore_ascii_case(code))
+    }
+}
+
+/// The meaning of a node's refusal, read from its response code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// `[AUTHENTICATIONFAILED]`, `[AUTH]`, or no code at all: the password is wrong, or so the client must believe.
+    WrongPassword,
+    /// `[UNAVAILABLE]`, `[SYS/TEMP]`, `[INUSE]`…: the same login may succeed later or elsewhere.
+    Temporary,
+    /// Any other code: `[EXPIRED]`, `[CONTACTADMIN]`, `[LIMIT]`, `[SYS/PERM]`…: final, but not about the password.
+    Other,
+}
+
+/// How a node failed us. Nothing here is the user's fault, and no text of the node is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NodeFault {
+    /// `* BYE`, or `-ERR` as the greeting.
+    #[error("the node said goodbye")]
+    Bye,
+    /// `* PREAUTH`: somebody else's mailbox.
+    #[error("the node greeted with PREAUTH")]
+    Preauth,
+    /// Octets that no node of this protocol sends here.
+    #[error("the node answered something that is not this protocol")]
+    Garbage,
+    /// A line or a sum of lines beyond the limits.
+    #[error("the node answered more than the limits allow")]
+    TooLong,
+    /// TLS is demanded by the configuration and the node would not start it.
+    #[error("the node refused STARTTLS")]
+    StartTlsRefused,
+    /// Clear text behind the agreement to TLS (response injection).
+    #[error("clear text was injected behind the node's answer to STARTTLS")]
+    ClearTextInjected,
+    /// The node offers no way to log in with a password.
+    #[error("the node offers no way to log in with a password")]
+    NoMechanism,
+    /// This login cannot be said in the only dialect that the node speaks (a space in a POP3 `USER`).
+    #[error("the login cannot be expressed in the node's dialect")]
+    Inexpressible,
+    /// The node called our own command bad.
+    #[error("the node did not understand our command")]
+    Bad,
+    /// The node refused a login of which it had not seen the password yet: it cannot be about the password.
+    #[error("the node refused the login before it had seen the password")]
+    RefusedUnseen,
+    /// The node wants the client to log in elsewhere (RFC 2221), which is never passed on.
+    #[error("the node answered with a referral")]
+    Referral,
+}

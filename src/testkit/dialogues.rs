@@ -1,0 +1,194 @@
+//! Dialogues without sockets: octets in, steps out, written down as text.
+//!
+//! The property that all of `proto` promises is checked here for tests and fuzz targets alike: the steps do not depend
+//! on how the octets were cut into reads. It knows dialogues only by the enums of `proto`, so it serves every protocol.
+//! A transcript shows how long a password is, never its octets.
+
+use std::iter;
+
+use crate::names::UserName;
+use crate::proto::{
+    Channel, ClientDialogue, HelloStep, Input, NodeAnswer, NodeHello, Offer, Protocol, Refusal, ReplayStep, Step, sasl,
+};
+use crate::secret::Secret;
+
+/// The name with which [`node_transcript`] replays.
+pub const USER: &[u8] = b"bob@example.net";
+
+/// The password with which [`node_transcript`] replays.
+pub const PASSWORD: &[u8] = b"correct horse";
+
+/// The sizes of the reads in which a dialogue gets its octets.
+#[derive(Clone, Copy, Debug)]
+pub enum Reads<'a> {
+    /// Everything at once.
+    Whole,
+    /// One octet each.
+    Octets,
+    /// 1 to 16 octets, as these say, over and over.
+    Sizes(&'a [u8]),
+}
+
+impl<'a> Reads<'a> {
+    fn sizes(self) -> Box<dyn Iterator<Item = usize> + 'a> {
+        match self {
+            Self::Whole => Box::new(iter::repeat(usize::MAX)),
+            Self::Octets | Self::Sizes([]) => Box::new(iter::repeat(1)),
+            Self::Sizes(sizes) => Box::new(sizes.iter().map(|size| usize::from(size % 16) + 1).cycle()),
+        }
+    }
+}
+
+/// An offer as most listeners make it.
+pub fn offer(channel: Channel) -> Offer {
+    Offer {
+        hostname: "mail.example.net".into(),
+        auth_failed_text: "Authentication failed.".into(),
+        channel,
+        cleartext_login: false,
+    }
+}
+
+/// What a dialogue says to a client that sends `data`. Every login is refused, and a handshake uses no octets up.
+pub fn client_transcript(protocol: Protocol, offer: Offer, data: &[u8], reads: Reads<'_>) -> Vec<String> {
+    let mut run = Run::new(data, reads);
+    let mut dialogue = ClientDialogue::new(protocol, offer);
+    run.note("say", &dialogue.greeting());
+    loop {
+        match dialogue.step(&mut run.input) {
+            Step::Wait if run.read() => {}
+            Step::Wait => return run.transcript,
+            Step::Reply(text) | Step::Decline(text, _) => run.note("say", &text),
+            Step::StartTls(text) => {
+                run.note("starttls", &text);
+                dialogue = dialogue.upgraded();
+            }
+            Step::Login(request, to) => {
+                let octets = request.password.expose().len();
+                run.note(&format!("login by {}, {octets} octets, as", request.mechanism), request.user.as_bytes());
+                run.note("say", &dialogue.refuse(to, Refusal::AuthenticationFailed));
+            }
+            Step::Close(text, goodbye) => {
+                run.note(&format!("close ({goodbye:?})"), &text);
+                return run.transcript;
+            }
+        }
+    }
+}
+
+/// What a dialogue says to a node that sends `data`, up to its answer to a login as [`USER`] with [`PASSWORD`].
+pub fn node_transcript(protocol: Protocol, starttls: bool, data: &[u8], reads: Reads<'_>) -> Vec<String> {
+    let mut run = Run::new(data, reads);
+    let mut hello = NodeHello::new(protocol, starttls);
+    loop {
+        match hello.step(&mut run.input) {
+            Ok(HelloStep::Wait) if run.read() => {}
+            Ok(HelloStep::Wait) => return run.transcript,
+            Ok(HelloStep::Send(text)) => run.note("say", &text),
+            Ok(HelloStep::StartTls) => {
+                run.note("starttls", b"");
+                hello = hello.secured();
+            }
+            Ok(HelloStep::Ready) => break,
+            Err(fault) => return run.end("fault", fault.to_string().as_bytes()),
+        }
+    }
+    run.note("ready", b"");
+    let Some(user) = UserName::new(USER) else { return run.transcript };
+    let mut replay = match hello.replay(user, Secret::new(PASSWORD.to_vec())) {
+        Ok(replay) => replay,
+        Err(fault) => return run.end("fault", fault.to_string().as_bytes()),
+    };
+    loop {
+        match replay.step(&mut run.input) {
+            Ok(ReplayStep::Wait) if run.read() => {}
+            Ok(ReplayStep::Wait) => return run.transcript,
+            Ok(ReplayStep::Send(secret)) => run.note("say", secret.expose()),
+            Ok(ReplayStep::Answer(NodeAnswer::Accepted(accepted))) => {
+                run.note("untagged", &accepted.untagged);
+                return run.end("accepted", &accepted.text);
+            }
+            Ok(ReplayStep::Answer(NodeAnswer::Refused(refused))) => {
+                return run.end(&format!("refused ({:?})", refused.kind), &refused.text);
+            }
+            Err(fault) => return run.end("fault", fault.to_string().as_bytes()),
+        }
+    }
+}
+
+/// Asserts that a client's octets give the same steps however they are cut. The first octet chooses the offer.
+pub fn client_is_chunking_proof(protocol: Protocol, data: &[u8]) {
+    let (choice, data) = data.split_first().unwrap_or((&0, data));
+    let channel = match choice % 3 {
+        0 => Channel::Tls,
+        1 => Channel::Upgradable,
+        _ => Channel::Clear,
+    };
+    let offer = Offer { cleartext_login: choice & 0x80 != 0, ..offer(channel) };
+    let transcript = |reads| client_transcript(protocol, offer.clone(), data, reads);
+    let whole = transcript(Reads::Whole);
+    assert_eq!(whole, transcript(Reads::Sizes(data)), "cut into small reads");
+    assert_eq!(whole, transcript(Reads::Octets), "one octet at a time");
+}
+
+/// Asserts that a node's octets give the same steps however they are cut. The first octet chooses whether STARTTLS is
+/// demanded.
+pub fn node_is_chunking_proof(protocol: Protocol, data: &[u8]) {
+    let (choice, data) = data.split_first().unwrap_or((&0, data));
+    let transcript = |reads| node_transcript(protocol, choice & 1 != 0, data, reads);
+    let whole = transcript(Reads::Whole);
+    assert_eq!(whole, transcript(Reads::Sizes(data)), "cut into small reads");
+    assert_eq!(whole, transcript(Reads::Octets), "one octet at a time");
+}
+
+/// Asserts that base64 and the message of PLAIN are read in one way only: what was read, written again, is the same.
+pub fn sasl_is_unambiguous(data: &[u8]) {
+    if let Ok(message) = sasl::decode(data) {
+        assert_eq!(sasl::encode(&message).expose(), data, "base64 in a second spelling");
+    }
+    let message = Secret::new(data.to_vec());
+    let Ok((user, password)) = sasl::plain(&message) else { return };
+    assert!(data.ends_with(sasl::plain_message(&user, &password).expose()), "PLAIN was read as somebody else's");
+    let authzid = data.split(|&octet| octet == 0).next().unwrap_or_default();
+    assert!(authzid.is_empty() || authzid == user.as_bytes(), "an authzid was dropped");
+}
+
+/// A dialogue under way.
+struct Run<'a> {
+    input: Input,
+    rest: &'a [u8],
+    sizes: Box<dyn Iterator<Item = usize> + 'a>,
+    transcript: Vec<String>,
+    /// More steps than this are no progress.
+    steps_max: usize,
+}
+
+impl<'a> Run<'a> {
+    fn new(data: &'a [u8], reads: Reads<'a>) -> Self {
+        // An octet causes no more than three steps: a login, its answer, and what was said before it.
+        let steps_max = 3 * data.len() + 8;
+        Self { input: Input::new(), rest: data, sizes: reads.sizes(), transcript: Vec::new(), steps_max }
+    }
+
+    /// Moves the next read into the input; false when there is none.
+    fn read(&mut self) -> bool {
+        let size = self.sizes.next().unwrap_or(1).min(self.rest.len());
+        let (read, rest) = self.rest.split_at(size);
+        self.input.push(read);
+        self.rest = rest;
+        size > 0
+    }
+
+    fn note(&mut self, what: &str, octets: &[u8]) {
+        assert!(self.transcript.len() < self.steps_max, "the dialogue does not come to rest");
+        self.transcript.push(format!("{what}: {}", octets.escape_ascii()));
+    }
+
+    /// The last entry. What nobody used must be the same in every run.
+    fn end(mut self, what: &str, octets: &[u8]) -> Vec<String> {
+        self.note(what, octets);
+        let unused = self.input.len() + self.rest.len();
+        self.transcript.push(format!("{unused} octets unused"));
+        self.transcript
+    }
+}

@@ -1,0 +1,5 @@
+//! The fakes that tests, benches and fuzz targets share.
+//!
+//! Behind the feature `testkit`; never part of an installed binary.
+
+pub mod dialogues;
