@@ -1,0 +1,36 @@
+//! Sockets and TLS, without any mail: binding, connecting, upgrading, copying.
+//!
+//! Nothing here knows a protocol above TLS, a user, or more of clients and nodes than that they are the two peers of a
+//! session. Streams are one enum, so that nothing above is generic.
+
+pub mod dial;
+pub mod listen;
+pub mod pump;
+pub mod stream;
+pub mod tls;
+
+pub use stream::Stream;
+
+use std::time::Duration;
+
+/// Silence after which the kernel asks whether the peer is still there. Below the 5 minutes after which many home
+/// routers forget a connection.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
+
+/// Between two such questions; after the kernel's usual 9 without an answer the connection is dead.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Octets that the kernel takes from us ahead of what it has sent. Without a limit it takes megabytes for a peer that
+/// does not read, and tells us of progress only when a third of them is gone.
+#[cfg(target_os = "linux")]
+const NOT_SENT_MAX: u32 = 128 * 1024;
+
+/// What every socket of ours gets: no Nagle delay (a login is a ping-pong of small lines), TCP keepalive, and a bound on
+/// what waits in the kernel.
+fn set_options(socket: &socket2::SockRef<'_>) -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(NOT_SENT_MAX)?;
+    let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&keepalive)
+}

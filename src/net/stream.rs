@@ -1,0 +1,158 @@
+//! One connection, in clear text or under TLS.
+//!
+//! An upgrade consumes the stream. Towards clients, octets that arrived behind the STARTTLS line go *into* the
+//! handshake, never back to a parser (RFC 9051 §6.2.1, CVE-2011-0411 and its forty siblings). Towards nodes there must
+//! be none: the caller makes sure of that before it upgrades.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+use super::pump::Breakable;
+
+/// A connection to a client or a node.
+pub enum Stream {
+    /// Clear text.
+    Clear(TcpStream),
+    /// TLS towards a client.
+    Client(Box<server::TlsStream<Rewound>>),
+    /// TLS towards a node.
+    Node(Box<client::TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Answers a client's TLS handshake. `unread` is what already arrived of it.
+    ///
+    /// # Errors
+    /// The handshake's failure, after the alert was sent; or "already encrypted".
+    pub async fn accept_tls(self, config: Arc<ServerConfig>, unread: Vec<u8>) -> io::Result<Self> {
+        let Self::Clear(socket) = self else { return Err(already_encrypted()) };
+        let stream = TlsAcceptor::from(config).accept(Rewound { unread, used: 0, socket }).await?;
+        Ok(Self::Client(Box::new(stream)))
+    }
+
+    /// Begins TLS with a node and verifies its certificate for `name`.
+    ///
+    /// # Errors
+    /// The handshake's failure, or "already encrypted".
+    pub async fn connect_tls(self, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
+        let Self::Clear(socket) = self else { return Err(already_encrypted()) };
+        let stream = TlsConnector::from(config).connect(name, socket).await?;
+        Ok(Self::Node(Box::new(stream)))
+    }
+
+    /// For the log: the TLS version, or nothing in clear text.
+    pub fn tls_version(&self) -> Option<&'static str> {
+        let version = match self {
+            Self::Clear(_) => None,
+            Self::Client(stream) => stream.get_ref().1.protocol_version(),
+            Self::Node(stream) => stream.get_ref().1.protocol_version(),
+        };
+        version.and_then(|version| version.as_str())
+    }
+}
+
+/// A connection that was reset has no peer any more, also while nobody reads it. Its pending error alone says less: on
+/// Linux that may be an ICMP message, which must not end a connection.
+impl Breakable for Stream {
+    fn broken(&self) -> Option<io::Error> {
+        let socket = match self {
+            Self::Clear(socket) => socket,
+            Self::Client(stream) => &stream.get_ref().0.socket,
+            Self::Node(stream) => stream.get_ref().0,
+        };
+        let lost = socket.peer_addr().err()?;
+        Some(socket.take_error().ok().flatten().unwrap_or(lost))
+    }
+}
+
+fn already_encrypted() -> io::Error {
+    io::Error::other("TLS is already in use")
+}
+
+/// A socket of which some octets were read too early: they are read again, first.
+pub struct Rewound {
+    unread: Vec<u8>,
+    used: usize,
+    socket: TcpStream,
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let waiting = self.unread.get(self.used..).unwrap_or_default();
+        if waiting.is_empty() {
+            return Pin::new(&mut self.socket).poll_read(cx, buf);
+        }
+        let count = waiting.len().min(buf.remaining());
+        buf.put_slice(waiting.get(..count).unwrap_or_default());
+        self.used += count;
+        if self.used == self.unread.len() {
+            self.unread = Vec::new();
+            self.used = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Rewound {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Clear(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Client(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Node(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Clear(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Client(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Node(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Clear(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Client(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Node(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    /// Under TLS, close_notify goes first.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let closed = match self.get_mut() {
+            Self::Clear(stream) => ready!(Pin::new(stream).poll_shutdown(cx)),
+            Self::Client(stream) => ready!(Pin::new(stream).poll_shutdown(cx)),
+            Self::Node(stream) => ready!(Pin::new(stream).poll_shutdown(cx)),
+        };
+        match closed {
+            // The peer was faster: what we wanted has happened.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            other => Poll::Ready(other),
+        }
+    }
+}
