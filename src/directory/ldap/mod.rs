@@ -1,0 +1,124 @@
+//! The directory as LDAP servers (RFC 4511), asked in order.
+//!
+//! `url` says where a server is, `connection` is one bound connection, `server` is one URL with its connections and
+//! its health, `answer` judges replies. This file only goes through the servers until one has an answer.
+
+mod answer;
+mod connection;
+mod server;
+mod url;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+
+pub use self::connection::{PasswordError, read_password};
+pub use self::url::{Url, UrlError};
+
+use self::server::Server;
+use super::cache::Answer;
+use super::template::FilterTemplate;
+use super::{DirectoryError, LookupError};
+use crate::names::UserName;
+
+/// The LDAP directory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Asked in this order: the next one when the one before is unavailable.
+    pub urls: Vec<Url>,
+    /// Upgrade `ldap://` connections with StartTLS; a server that will not is not used.
+    pub starttls: bool,
+    /// Certificate authorities for TLS, as PEM; the system's when absent.
+    pub ca: Option<PathBuf>,
+    /// Whom to bind as; anonymous when absent.
+    pub bind: Option<Bind>,
+    /// Where searches begin.
+    pub base: String,
+    /// How deep they go.
+    pub scope: Scope,
+    /// The filter, with the user's name to be inserted.
+    pub filter: FilterTemplate,
+    /// The attribute that names the island. Exactly one value is demanded.
+    pub island_attribute: String,
+    /// The attribute that names the user on the node, where it differs from what clients type.
+    pub login_attribute: Option<String>,
+    /// For one whole search on one server.
+    pub timeout: Duration,
+    /// For connecting, TLS and binding.
+    pub connect_timeout: Duration,
+    /// Connections kept for each URL.
+    pub pool: usize,
+}
+
+/// A simple bind (RFC 4513 §5.1).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bind {
+    /// Whom to bind as.
+    pub dn: String,
+    /// The password is the file's content without the last line end; read at each connect.
+    pub password_file: PathBuf,
+}
+
+/// How deep a search goes (RFC 4511 §4.5.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The base itself.
+    Base,
+    /// Its children.
+    One,
+    /// Everything below it, and itself.
+    Sub,
+}
+
+impl Settings {
+    /// Does a connection to this URL speak TLS, from the first octet or after StartTLS?
+    pub fn uses_tls(&self, url: &Url) -> bool {
+        url.tls || self.starttls
+    }
+}
+
+/// The servers, in order.
+pub(super) struct Ldap {
+    settings: Arc<Settings>,
+    servers: Vec<Server>,
+}
+
+impl Ldap {
+    /// Connects to nothing yet: mailferry starts while LDAP is down.
+    pub(super) fn new(settings: &Settings, tls: Option<&Arc<ClientConfig>>) -> Result<Self, DirectoryError> {
+        let settings = Arc::new(settings.clone());
+        if settings.urls.is_empty() {
+            return Err(DirectoryError::NoServers);
+        }
+        let mut servers = Vec::new();
+        for url in &settings.urls {
+            let tls = if settings.uses_tls(url) {
+                // The library cannot verify a certificate against an address that stands in brackets.
+                if url.is_ipv6() {
+                    return Err(DirectoryError::TlsToIpv6(url.to_string()));
+                }
+                Some(tls.cloned().ok_or_else(|| DirectoryError::TlsMissing(url.to_string()))?)
+            } else {
+                None
+            };
+            servers.push(Server::new(url.clone(), Arc::clone(&settings), tls));
+        }
+        Ok(Self { settings, servers })
+    }
+
+    /// Takes `connect_timeout` + `timeout` for each server at most; nothing for those that are out of service.
+    pub(super) async fn ask(&self, user: &UserName) -> Answer {
+        let filter = self.settings.filter.render(user);
+        let mut reasons = Vec::new();
+        for server in &self.servers {
+            match server.ask(&filter).await {
+                Ok(Ok(route)) => return Ok((route, server.name())),
+                Ok(Err(error)) => return Err(error),
+                Err(reason) => reasons.push(format!("{}: {reason}", server.name())),
+            }
+        }
+        Err(LookupError::Unavailable(Arc::from(reasons.join("; "))))
+    }
+}

@@ -1,0 +1,166 @@
+//! User → route: which island a user belongs to, and the name to log in with there.
+//!
+//! Answers are four and never mixed up: found, not found, ambiguous, unavailable. The two sources ([`ldap`],
+//! [`mod@file`]) stand behind one [`cache`]. This part knows users and islands' names, but neither nodes nor protocols.
+//! A failed lookup never becomes a route: there is no default island.
+
+pub mod cache;
+pub mod file;
+pub mod ldap;
+pub mod template;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+
+use self::cache::{Answer, Cache};
+use crate::names::{IslandName, UserName};
+
+/// The directory behind its cache. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Directory {
+    cache: Cache,
+    source: Arc<Source>,
+}
+
+enum Source {
+    Ldap(ldap::Ldap),
+    File(file::File),
+}
+
+/// Why there is no directory. The texts are for the operator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DirectoryError {
+    /// The file cannot be read, or has bad lines: all of them are told.
+    #[error(transparent)]
+    File(#[from] file::FileError),
+    /// Nothing to ask.
+    #[error("no LDAP server: give at least one URL")]
+    NoServers,
+    /// A URL wants TLS, and whoever built the directory gave none.
+    #[error("{0} needs TLS, which is not configured")]
+    TlsMissing(String),
+    /// The certificate could not be verified.
+    #[error("{0}: TLS to an IPv6 address is not supported: write the name that its certificate has")]
+    TlsToIpv6(String),
+}
+
+impl Directory {
+    /// Reads the file, or prepares for the LDAP servers without connecting to them. `tls` serves `ldaps://` and
+    /// StartTLS; it may be absent where [`ldap::Settings::uses_tls`] is false for all URLs.
+    ///
+    /// # Errors
+    /// When the settings cannot work, whatever the servers do. A server that is down is no error.
+    pub fn new(settings: &Settings, tls: Option<Arc<ClientConfig>>) -> Result<Self, DirectoryError> {
+        Ok(match &settings.source {
+            SourceSettings::Ldap(ldap) => Self {
+                cache: Cache::new(&settings.cache),
+                source: Arc::new(Source::Ldap(ldap::Ldap::new(ldap, tls.as_ref())?)),
+            },
+            SourceSettings::File(file) => {
+                Self { cache: Cache::new(&settings.cache), source: Arc::new(Source::File(file::File::new(file)?)) }
+            }
+        })
+    }
+
+    /// The user's route, from the cache where it is fresh there. Within a tokio runtime only. Dropping the future
+    /// does not cancel the lookup, whose answer serves others. Takes `connect_timeout` + `timeout` for each LDAP
+    /// server that is in service, at most.
+    ///
+    /// # Errors
+    /// See [`LookupError`]; never mixed up.
+    pub async fn locate(&self, user: &UserName) -> Result<Located, LookupError> {
+        let edition = match &*self.source {
+            Source::Ldap(_) => 0,
+            Source::File(file) => file.edition().await,
+        };
+        self.cache.locate(user, edition, self.asking(user)).await
+    }
+
+    fn asking(&self, user: &UserName) -> impl FnOnce() -> AskFuture + Send + use<> {
+        let (source, user) = (Arc::clone(&self.source), user.clone());
+        move || {
+            Box::pin(async move {
+                match &*source {
+                    Source::Ldap(ldap) => ldap.ask(&user).await,
+                    Source::File(file) => file.ask(&user).await,
+                }
+            })
+        }
+    }
+}
+
+type AskFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// Where routes come from and how long they are kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The directory itself.
+    pub source: SourceSettings,
+    /// The cache in front of it.
+    pub cache: cache::Settings,
+}
+
+/// The kinds of directory.
+#[expect(clippy::large_enum_variant, reason = "there is one of it in the whole program")]
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceSettings {
+    /// LDAP servers (RFC 4511).
+    Ldap(ldap::Settings),
+    /// A text file.
+    File(file::Settings),
+}
+
+/// What the directory says of a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The user's island, in the directory's spelling.
+    pub island: IslandName,
+    /// The name to log in with on the node, where it is not the one that the client typed.
+    pub login: Option<UserName>,
+}
+
+/// A route and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// The route.
+    pub route: Route,
+    /// Where it came from.
+    pub found: Found,
+}
+
+/// Where a route came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Asked for this login; the text names the server or file that answered.
+    Asked(Arc<str>),
+    /// From the cache, within its lifetime.
+    Cached {
+        /// Since the directory said so.
+        age: Duration,
+    },
+    /// From the cache beyond its lifetime, because the directory is unavailable.
+    Stale {
+        /// Since the directory said so.
+        age: Duration,
+    },
+}
+
+/// Why there is no route. The texts are for the operator's log, never for a client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LookupError {
+    /// The directory answered, and knows no such user.
+    #[error("no such user")]
+    NotFound,
+    /// The directory answered, but not with exactly one island: an operator's error in the data.
+    #[error("the directory's answer is ambiguous: {0}")]
+    Ambiguous(Arc<str>),
+    /// No server answered, or the file cannot be read.
+    #[error("the directory is unavailable: {0}")]
+    Unavailable(Arc<str>),
+}
+
+#[cfg(test)]
+mod tests;

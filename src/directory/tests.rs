@@ -1,0 +1,76 @@
+//! A directory as a whole: the cache in front of a file.
+
+use std::sync::Mutex;
+
+use tempfile::TempDir;
+use tokio::time::advance;
+
+use super::*;
+
+fn directory(dir: &TempDir, content: &str) -> Directory {
+    let path = dir.path().join("users");
+    std::fs::write(&path, content).unwrap();
+    let (ttl, negative_ttl, stale) = (Duration::from_secs(300), Duration::from_secs(30), Duration::from_secs(3600));
+    let cache = cache::Settings { capacity: 100, ttl, negative_ttl, stale };
+    Directory::new(&Settings { source: SourceSettings::File(file::Settings { path }), cache }, None).unwrap()
+}
+
+async fn shown(directory: &Directory, user: &str) -> String {
+    match directory.locate(&UserName::new(user.as_bytes()).unwrap()).await {
+        Ok(Located { route, found: Found::Asked(_) }) => format!("{} asked", route.island),
+        Ok(Located { route, found: Found::Cached { age } }) => format!("{} cached {}", route.island, age.as_secs()),
+        Ok(Located { route, found: Found::Stale { age } }) => format!("{} stale {}", route.island, age.as_secs()),
+        Err(error) => error.to_string().split(':').next().unwrap_or_default().to_owned(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_version_of_the_file_is_not_hidden_by_the_cache() {
+    let dir = TempDir::new().unwrap();
+    let directory = directory(&dir, "alice a\n");
+    assert_eq!(shown(&directory, "alice").await, "a asked");
+    assert_eq!(shown(&directory, "bob").await, "no such user");
+    advance(Duration::from_secs(2)).await;
+    assert_eq!(shown(&directory, "alice").await, "a cached 2");
+    std::fs::write(dir.path().join("users"), "alice b\nbob b\n").unwrap();
+    advance(Duration::from_secs(2)).await;
+    assert_eq!(shown(&directory, "alice").await, "b asked");
+    assert_eq!(shown(&directory, "bob").await, "b asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_file_is_gone_old_routes_serve_and_others_are_told_apart_from_unknown_users() {
+    let dir = TempDir::new().unwrap();
+    let directory = directory(&dir, "alice a\n");
+    assert_eq!(shown(&directory, "alice").await, "a asked");
+    std::fs::remove_file(dir.path().join("users")).unwrap();
+    advance(Duration::from_secs(301)).await;
+    assert_eq!(shown(&directory, "alice").await, "a stale 301");
+    assert_eq!(shown(&directory, "bob").await, "the directory is unavailable");
+}
+
+/// What is logged on this thread while the guard lives, as text.
+#[derive(Clone, Default)]
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub(super) fn start(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone());
+        tracing::subscriber::set_default(subscriber.finish())
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(octets)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
