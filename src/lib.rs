@@ -14,6 +14,7 @@ pub mod proto;
 // Three siblings that do not see each other (floor 2): sockets; user → island; island → ordered nodes.
 pub mod directory;
 pub mod net;
+pub mod routing;
 
 // The way of a connection (floors 3 and 4).
 
