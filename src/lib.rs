@@ -17,6 +17,8 @@ pub mod net;
 pub mod routing;
 
 // The way of a connection (floors 3 and 4).
+pub mod server;
+pub mod session;
 
 // The file that the operator writes (floor 5), and what makes a process of it all (floors 6 and 7).
 

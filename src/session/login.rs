@@ -1,0 +1,214 @@
+//! The dialogue with the client: until a login is complete, and after it was refused.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tracing::warn;
+
+use super::budget::Budget;
+use super::end::{End, Stage, Who, Why};
+use super::failure::{Answer, Failure};
+use super::record::Record;
+use super::wire::Wire;
+use super::{Context, Door};
+use crate::drain::Drain;
+use crate::net::pump::Breakable;
+use crate::proto::{ClientDialogue, Farewell, LoginRequest, Refusal, ReplyTo, Step};
+
+/// Octets that a client may send ahead of the answer to its login.
+const HELD_MAX: usize = 64 * 1024;
+
+/// How often a client that is not read any more is asked whether it is still there.
+const HELD_LOOK: Duration = Duration::from_secs(1);
+
+/// Octets of answers that gather before they are sent; a segment full of CAPABILITY must not become a megabyte.
+const REPLIES_MAX: usize = 8 * 1024;
+
+/// A client in the login phase.
+pub(super) struct Client {
+    pub(super) wire: Wire,
+    pub(super) dialogue: ClientDialogue,
+}
+
+/// Talks until the client has sent a complete login. What it sent behind that stays in the input.
+pub(super) async fn request(
+    mut client: Client,
+    door: &Door,
+    budget: &Budget,
+    record: &mut Record,
+    drain: &Drain,
+) -> Result<(Client, LoginRequest, ReplyTo), End> {
+    let mut out = Vec::new();
+    let mut deadline = budget.command_deadline();
+    loop {
+        if out.len() > REPLIES_MAX {
+            client.send(&mut out, deadline).await?;
+        }
+        match client.dialogue.step(&mut client.wire.input) {
+            Step::Wait => {
+                client.send(&mut out, deadline).await?;
+                client = client.wait(deadline, drain).await?;
+            }
+            Step::Reply(reply) => {
+                out.extend_from_slice(&reply);
+                deadline = budget.command_deadline();
+            }
+            Step::Decline(reply, why) => {
+                out.extend_from_slice(&reply);
+                record.login_declined(why);
+                deadline = budget.command_deadline();
+            }
+            Step::StartTls(reply) => {
+                out.extend_from_slice(&reply);
+                client.send(&mut out, deadline).await?;
+                record.enter(Stage::Tls);
+                client = client.upgrade(door, budget, record).await?;
+                record.enter(Stage::Login);
+                deadline = budget.command_deadline();
+            }
+            Step::Login(request, reply_to) => {
+                client.send(&mut out, deadline).await?;
+                return Ok((client, request, reply_to));
+            }
+            Step::Close(reply, goodbye) => {
+                out.extend_from_slice(&reply);
+                client.wire.close(&out).await;
+                return Err(End::goodbye(goodbye));
+            }
+        }
+    }
+}
+
+/// Answers a login that failed. The client may try again, unless it has tried too often.
+pub(super) async fn refuse(
+    mut client: Client,
+    to: ReplyTo,
+    failure: Failure,
+    budget: &mut Budget,
+    context: &Context,
+    drain: &Drain,
+) -> Result<Client, End> {
+    let verdict = failure.verdict();
+    let mut last = false;
+    if verdict.guess {
+        let delay = context.settings.auth_failure_delay;
+        let due = budget.refusal_due(delay);
+        if !delay.is_zero() && budget.is_late(delay) && !context.late_refusal_told.swap(true, Ordering::Relaxed) {
+            warn!("a refusal took longer than auth_failure_delay: set it higher, or unknown users can be told apart");
+        }
+        client.unless_gone(sleep_until(due), drain).await?;
+        last = budget.login_refused();
+    }
+    let mut out = match (verdict.answer, &failure) {
+        (Answer::Relay, Failure::Refused(refusal)) => client.dialogue.relay_refusal(to, refusal),
+        (Answer::Relay, _) => client.dialogue.refuse(to, Refusal::Unavailable),
+        (Answer::Ours(refusal), _) => client.dialogue.refuse(to, refusal),
+    };
+    if last {
+        out.extend_from_slice(&client.dialogue.farewell(Farewell::TooManyFailures));
+        client.wire.close(&out).await;
+        return Err(End::new(Who::Proxy, Why::RefusedLogins));
+    }
+    client.send(&mut out, budget.command_deadline()).await?;
+    Ok(client)
+}
+
+impl Client {
+    /// Sends what has gathered, in one write.
+    pub(super) async fn send(&mut self, out: &mut Vec<u8>, deadline: Instant) -> Result<(), End> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        match timeout_at(deadline, self.wire.send(out)).await {
+            Ok(Ok(())) => out.clear(),
+            Ok(Err(error)) => return Err(End::client_gone(Some(&error))),
+            // A client that does not read its answers.
+            Err(_) => return Err(End::new(Who::Proxy, Why::Timeout)),
+        }
+        Ok(())
+    }
+
+    /// Waits for more from the client.
+    async fn wait(mut self, deadline: Instant, drain: &Drain) -> Result<Self, End> {
+        let filled = tokio::select! {
+            filled = self.wire.fill() => filled,
+            () = sleep_until(deadline) => return Err(self.dismiss(Farewell::Timeout, Who::Proxy, Why::Timeout).await),
+            () = drain.signalled() => return Err(self.dismiss(Farewell::Shutdown, Who::Operator, Why::Shutdown).await),
+        };
+        match filled {
+            Ok(true) => Ok(self),
+            Ok(false) => Err(End::client_gone(None)),
+            Err(error) => Err(End::client_gone(Some(&error))),
+        }
+    }
+
+    /// Ends the connection with a last line of ours.
+    async fn dismiss(mut self, farewell: Farewell, who: Who, why: Why) -> End {
+        let last = self.dialogue.farewell(farewell);
+        self.wire.close(&last).await;
+        End::new(who, why)
+    }
+
+    /// STARTTLS: what arrived behind the command goes into the handshake, and the dialogue begins anew.
+    async fn upgrade(self, door: &Door, budget: &Budget, record: &mut Record) -> Result<Self, End> {
+        let Self { wire: Wire { stream, mut input }, dialogue } = self;
+        let Some(config) = door.tls.clone() else { return Err(End::new(Who::Proxy, Why::TlsFailed)) };
+        let handshake = timeout_at(budget.handshake_deadline(), stream.accept_tls(config, input.take()));
+        let stream = handshake_result(handshake.await, record)?;
+        Ok(Self { wire: Wire::new(stream), dialogue: dialogue.upgraded() })
+    }
+
+    /// Does something that the client waits for. If the client closes meanwhile, it is dropped at once, and with it
+    /// every connection that it holds. What the client sends ahead is held, up to [`HELD_MAX`].
+    pub(super) async fn unless_gone<T>(&mut self, work: impl Future<Output = T>, drain: &Drain) -> Result<T, End> {
+        tokio::select! {
+            done = work => Ok(done),
+            gone = gone(&mut self.wire) => Err(gone),
+            () = drain.signalled() => {
+                // The client waits for an answer to its login; a BYE is the last thing that it can be told.
+                self.wire.close(&self.dialogue.farewell(Farewell::Shutdown)).await;
+                Err(End::new(Who::Operator, Why::Shutdown))
+            }
+        }
+    }
+}
+
+/// Returns when the client is gone: its connection broke, or it closed and nothing that it sent ahead waits for an
+/// answer. (A script that sends LOGIN and LOGOUT at once and closes its sending side is still there.)
+async fn gone(wire: &mut Wire) -> End {
+    while wire.input.len() < HELD_MAX {
+        match wire.fill().await {
+            Ok(true) => {}
+            Ok(false) if wire.input.is_empty() => return End::client_gone(None),
+            Ok(false) => break,
+            Err(error) => return End::client_gone(Some(&error)),
+        }
+    }
+    // It is not read any more, so its end must be looked for.
+    loop {
+        sleep(HELD_LOOK).await;
+        if let Some(error) = wire.stream.broken() {
+            return End::client_gone(Some(&error));
+        }
+    }
+}
+
+/// What a TLS handshake with the client came to.
+pub(super) fn handshake_result(
+    result: Result<io::Result<crate::net::Stream>, tokio::time::error::Elapsed>,
+    record: &mut Record,
+) -> Result<crate::net::Stream, End> {
+    match result {
+        Ok(Ok(stream)) => {
+            record.secured(stream.tls_version());
+            Ok(stream)
+        }
+        Ok(Err(error)) => {
+            record.tls_failed(&error);
+            Err(End::new(Who::Client, Why::TlsFailed))
+        }
+        Err(_) => Err(End::new(Who::Proxy, Why::Timeout)),
+    }
+}

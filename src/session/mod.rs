@@ -1,0 +1,156 @@
+//! One client connection from accept to end: the way of a login, one stage a file.
+//!
+//! `preface` (TLS, greeting) → `login` (the client's dialogue) → `locate` (directory, island, plan) → `connect` (nodes
+//! in order, replay) → `handoff` (what goes first) → `relay` (octets) → `end` (the one record). Only this file calls
+//! stages; stages know each other's results, not each other. Nothing here branches on the protocol and no stage holds
+//! a text that goes on the wire.
+
+mod budget;
+mod connect;
+mod end;
+mod failure;
+mod handoff;
+mod locate;
+mod login;
+mod preface;
+mod record;
+mod relay;
+mod wire;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustls::{ClientConfig, ServerConfig};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+use self::end::{End, Stage, Who, Why};
+use self::failure::Failure;
+use self::handoff::Handoff;
+use self::record::Record;
+use crate::directory::Directory;
+use crate::drain::Drain;
+use crate::names::{IslandName, SessionId};
+use crate::proto::{Channel, LoginRequest, Protocol};
+use crate::routing::Islands;
+
+/// How long a client in the login phase may take to be told that mailferry stops.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// What all sessions share.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Shown in greetings.
+    pub hostname: Arc<str>,
+    /// From accept to the accepted login, whatever happens in between.
+    pub login_timeout: Duration,
+    /// Refused logins are answered at whole multiples of this time after they were received, so that the time tells
+    /// nothing about whether the user exists. Zero: as soon as possible.
+    pub auth_failure_delay: Duration,
+    /// See [`crate::proto::Offer::auth_failed_text`].
+    pub auth_failed_text: Arc<str>,
+}
+
+/// Everything that sessions need, built once at start.
+pub struct Context {
+    /// What the configuration says of all sessions.
+    pub settings: Settings,
+    /// User → route.
+    pub directory: Directory,
+    /// Route → nodes.
+    pub islands: Islands,
+    /// TLS towards the nodes of each island that uses it.
+    pub node_tls: HashMap<IslandName, Arc<ClientConfig>>,
+    /// Which run of mailferry this is: its start, in seconds since 1970.
+    pub run: u32,
+    /// Sessions begun so far.
+    pub begun: AtomicU64,
+    /// Whether the operator was told that refusals come too late for `auth_failure_delay`.
+    pub late_refusal_told: AtomicBool,
+}
+
+/// What a listener tells its sessions.
+#[derive(Clone)]
+pub struct Door {
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// What protects the connection after the accept.
+    pub channel: Channel,
+    /// Whether passwords are accepted without TLS.
+    pub cleartext_login: bool,
+    /// For implicit TLS and STARTTLS.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
+/// Serves one connection to its end. Leaves exactly one end record, whatever happens.
+pub async fn run(context: Arc<Context>, door: Arc<Door>, socket: TcpStream, client: SocketAddr, drain: Drain) {
+    let id = SessionId { run: context.run, number: context.begun.fetch_add(1, Ordering::Relaxed) + 1 };
+    let mut record = Record::new(id, door.protocol, client);
+    // Boxed, so that the buffers and states of the login are freed before the hours of the relay.
+    let login = tokio::select! {
+        login = Box::pin(log_in(&context, &door, socket, &mut record, &drain)) => login,
+        () = overdue(&drain) => Err(End::new(Who::Operator, Why::Shutdown)),
+    };
+    let end = match login {
+        Ok(handoff) => relay::run(handoff, &mut record, &drain).await,
+        Err(end) => end,
+    };
+    record.finish(end);
+}
+
+/// Returns some time after the stop signal. Most stages hear it themselves and say goodbye; this is for those that wait
+/// for a peer which does nothing.
+async fn overdue(drain: &Drain) {
+    drain.signalled().await;
+    sleep(STOP_GRACE).await;
+}
+
+/// From the accepted socket to a node that has accepted the login.
+async fn log_in(
+    context: &Context,
+    door: &Door,
+    socket: TcpStream,
+    record: &mut Record,
+    drain: &Drain,
+) -> Result<Handoff, End> {
+    let mut budget = budget::Budget::new(context.settings.login_timeout);
+    let mut client = preface::open(context, door, socket, &budget, record).await?;
+    loop {
+        record.enter(Stage::Login);
+        let (waiting, request, reply_to) = login::request(client, door, &budget, record, drain).await?;
+        client = waiting;
+        budget.login_received();
+        record.login_begins(&request);
+        let tried = budget.within_login(attempt(context, door.protocol, &request, record));
+        match client.unless_gone(tried, drain).await {
+            Err(end) => {
+                record.login_abandoned();
+                return Err(end);
+            }
+            Ok(Ok(accepted)) => {
+                record.login_succeeded();
+                return Ok(handoff::handoff(client, reply_to, accepted));
+            }
+            Ok(Err(failure)) => {
+                record.login_failed(&failure);
+                record.enter(Stage::Login);
+                client = login::refuse(client, reply_to, failure, &mut budget, context, drain).await?;
+            }
+        }
+    }
+}
+
+/// One login: where does the user live, and does a node there take the password?
+async fn attempt(
+    context: &Context,
+    protocol: Protocol,
+    request: &LoginRequest,
+    record: &mut Record,
+) -> Result<connect::LoginAccepted, Failure> {
+    record.enter(Stage::Directory);
+    let located = locate::locate(context, &request.user, record).await?;
+    connect::connect(context, protocol, &located, &request.password, record).await
+}

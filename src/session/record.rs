@@ -1,0 +1,248 @@
+//! What the log says of a session: one line for each login, and exactly one end record, even if the task dies.
+//!
+//! The record is carried through all stages and collects what they find out. No octet that a client or node sent gets
+//! into a line, but for the user name, which is escaped.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{info, trace, warn};
+
+use super::end::{End, Stage, Who, Why};
+use super::failure::Failure;
+use crate::directory::{Found, Located};
+use crate::names::{IslandName, NodeName, SessionId, UserName};
+use crate::proto::{Declined, LoginRequest, Protocol};
+use crate::routing::{Island, Node};
+
+/// Everything that the lines of one session say.
+pub(super) struct Record {
+    id: SessionId,
+    protocol: Protocol,
+    client: SocketAddr,
+    began: Instant,
+    stage: Stage,
+    tls: Option<&'static str>,
+    tls_failure: Option<String>,
+    login: Option<Login>,
+    relay: Option<Relay>,
+    finished: bool,
+}
+
+/// The login that is being tried, or was tried last.
+struct Login {
+    user: UserName,
+    mechanism: &'static str,
+    began: Instant,
+    /// How the route was found: "asked", "cached", "stale".
+    route: Option<&'static str>,
+    directory_took: Option<Duration>,
+    island: Option<IslandName>,
+    node: Option<NodeName>,
+    attempts: u32,
+}
+
+struct Relay {
+    began: Instant,
+    to_node: u64,
+    to_client: u64,
+}
+
+impl Record {
+    pub(super) fn new(id: SessionId, protocol: Protocol, client: SocketAddr) -> Self {
+        let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+        let (began, stage) = (Instant::now(), Stage::Login);
+        Self {
+            id,
+            protocol,
+            client,
+            began,
+            stage,
+            tls: None,
+            tls_failure: None,
+            login: None,
+            relay: None,
+            finished: false,
+        }
+    }
+
+    /// The session is now in this stage.
+    pub(super) fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        trace!(session = %self.id, %stage, "stage");
+        if stage == Stage::Relay {
+            self.relay = Some(Relay { began: Instant::now(), to_node: 0, to_client: 0 });
+        }
+    }
+
+    /// TLS with the client is in use.
+    pub(super) fn secured(&mut self, version: Option<&'static str>) {
+        self.tls = version;
+    }
+
+    /// The client's TLS handshake failed. The reason is rustls' or the system's own words, which quote nothing.
+    pub(super) fn tls_failed(&mut self, reason: &io::Error) {
+        self.tls_failure = Some(reason.to_string());
+    }
+
+    /// A complete login has arrived.
+    pub(super) fn login_begins(&mut self, request: &LoginRequest) {
+        self.login = Some(Login {
+            user: request.user.clone(),
+            mechanism: request.mechanism,
+            began: Instant::now(),
+            route: None,
+            directory_took: None,
+            island: None,
+            node: None,
+            attempts: 0,
+        });
+    }
+
+    /// The directory has answered.
+    pub(super) fn located(&mut self, located: &Located) {
+        if let Some(login) = &mut self.login {
+            login.directory_took = Some(login.began.elapsed());
+            login.route = Some(match located.found {
+                Found::Asked(_) => "asked",
+                Found::Cached { .. } => "cached",
+                Found::Stale { .. } => "stale",
+            });
+        }
+    }
+
+    /// A node is being tried.
+    pub(super) fn trying(&mut self, island: &Island, node: &Node) {
+        if let Some(login) = &mut self.login {
+            login.island = Some(island.name.clone());
+            login.node = Some(node.name.clone());
+            login.attempts += 1;
+        }
+    }
+
+    /// A node failed and the next one, if there is one, will be tried.
+    pub(super) fn node_failed(&self, reason: &Failure) {
+        let Some(login) = &self.login else { return };
+        warn!(
+            island = login.island.as_ref().map(IslandName::as_str),
+            node = login.node.as_ref().map(NodeName::as_str),
+            protocol = %self.protocol,
+            stage = %self.stage,
+            reason = reason.to_string(),
+            user = login.user.to_string(),
+            session = %self.id,
+            "node failed"
+        );
+    }
+
+    /// A node has accepted the login.
+    pub(super) fn login_succeeded(&self) {
+        self.log_login("accepted", None);
+    }
+
+    /// The login failed for good.
+    pub(super) fn login_failed(&self, failure: &Failure) {
+        self.log_login(failure.outcome(), Some(failure));
+    }
+
+    /// The client tried to log in, and no node was asked.
+    pub(super) fn login_declined(&self, why: Declined) {
+        let outcome = match why {
+            Declined::Privacy => "privacy-required",
+            Declined::Mechanism => "unknown-mechanism",
+            Declined::Credentials => "malformed",
+            Declined::ForeignAuthzid => "foreign-authzid",
+        };
+        info!(
+            %outcome,
+            client = %self.client,
+            protocol = %self.protocol,
+            tls = self.tls.map(tracing::field::display),
+            session = %self.id,
+            "login"
+        );
+    }
+
+    /// The client did not wait for the answer.
+    pub(super) fn login_abandoned(&self) {
+        self.log_login("abandoned", None);
+    }
+
+    fn log_login(&self, outcome: &str, failure: Option<&Failure>) {
+        let Some(login) = &self.login else { return };
+        macro_rules! line {
+            ($level:ident) => {
+                $level!(
+                    outcome = %outcome,
+                    user = login.user.to_string(),
+                    client = %self.client,
+                    protocol = %self.protocol,
+                    mechanism = %login.mechanism,
+                    tls = self.tls.map(tracing::field::display),
+                    island = login.island.as_ref().map(IslandName::as_str),
+                    node = login.node.as_ref().map(NodeName::as_str),
+                    attempts = login.attempts,
+                    route = login.route.map(tracing::field::display),
+                    directory_ms = login.directory_took.map(milliseconds),
+                    login_ms = milliseconds(login.began.elapsed()),
+                    reason = failure.map(Failure::to_string),
+                    code = failure.and_then(Failure::code),
+                    session = %self.id,
+                    "login"
+                )
+            };
+        }
+        if failure.is_some_and(Failure::is_operators_concern) { line!(warn) } else { line!(info) }
+    }
+
+    /// The relay is over; these octets were delivered.
+    pub(super) fn relayed(&mut self, to_node: u64, to_client: u64) {
+        if let Some(relay) = &mut self.relay {
+            (relay.to_node, relay.to_client) = (to_node, to_client);
+        }
+    }
+
+    /// The session is over.
+    pub(super) fn finish(mut self, end: End) {
+        self.log_end(&end);
+    }
+
+    fn log_end(&mut self, end: &End) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        let login = self.login.as_ref();
+        info!(
+            who = %end.who,
+            stage = %self.stage,
+            why = %end.why,
+            user = login.map(|login| login.user.to_string()),
+            client = %self.client,
+            protocol = %self.protocol,
+            tls = self.tls.map(tracing::field::display),
+            reason = self.tls_failure,
+            island = login.and_then(|login| login.island.as_ref()).map(IslandName::as_str),
+            node = login.and_then(|login| login.node.as_ref()).map(NodeName::as_str),
+            to_node = self.relay.as_ref().map(|relay| relay.to_node),
+            to_client = self.relay.as_ref().map(|relay| relay.to_client),
+            relay_ms = self.relay.as_ref().map(|relay| milliseconds(relay.began.elapsed())),
+            total_ms = milliseconds(self.began.elapsed()),
+            session = %self.id,
+            "session ended"
+        );
+    }
+}
+
+/// A session whose task died must not vanish without a line.
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.log_end(&End::new(Who::Proxy, Why::Defect));
+    }
+}
+
+/// Whole milliseconds, rounded to the nearest.
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from((time.as_micros() + 500) / 1000).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,65 @@
+//! A stream together with what arrived on it and was not used yet.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::time::{Duration, timeout};
+use zeroize::Zeroizing;
+
+use crate::net::Stream;
+use crate::proto::Input;
+
+/// Octets taken from the socket at once.
+const READ: usize = 4096;
+
+/// How long a peer that is being sent away may take to read its last line.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// One side of a session during the login phase.
+pub(super) struct Wire {
+    pub(super) stream: Stream,
+    pub(super) input: Input,
+}
+
+impl Wire {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { stream, input: Input::new() }
+    }
+
+    /// Waits for more octets and says whether there were any (`false`: end of stream). Cancel-safe.
+    pub(super) async fn fill(&mut self) -> io::Result<bool> {
+        // The buffer lives inside a poll, so that a waiting connection holds none; a password may have been in it.
+        poll_fn(|cx| {
+            let mut octets = Zeroizing::new([0; READ]);
+            let mut buf = ReadBuf::new(octets.as_mut());
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+            self.input.push(buf.filled());
+            Poll::Ready(Ok(!buf.filled().is_empty()))
+        })
+        .await
+    }
+
+    /// Writes everything and flushes it.
+    pub(super) async fn send(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.stream.write_all(octets).await?;
+        self.stream.flush().await
+    }
+
+    /// Says a last line, closes in order (close_notify, FIN) and waits a moment for the peer to do the same: a socket
+    /// closed over unread input is reset, and the reset can overtake the last line.
+    pub(super) async fn close(&mut self, last: &[u8]) {
+        let orderly = async {
+            self.send(last).await?;
+            self.stream.shutdown().await?;
+            while self.fill().await? {
+                self.input.consume(usize::MAX);
+            }
+            io::Result::Ok(())
+        };
+        // Whatever fails here, the connection is over.
+        let _ = timeout(CLOSE_TIMEOUT, orderly).await;
+    }
+}
