@@ -1,0 +1,98 @@
+//! The files that proxy.toml names: whether mailferry will be able to use them.
+//!
+//! The same functions that load them for good are asked here, and what they return is dropped. This is the only part
+//! of the configuration that touches files other than proxy.toml itself. A password is read and wiped, never shown.
+
+use std::cell::LazyCell;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::report::Problem;
+use crate::directory::file::{self, FileError};
+use crate::directory::ldap::{self, PasswordError};
+use crate::names::IslandName;
+use crate::net::tls::{self, CertificateFiles};
+
+const READABLE: &str = "name a file that the user mailferry runs as can read";
+
+/// A file that the configuration names, and where.
+#[derive(Clone)]
+pub(super) enum NamedFile {
+    /// A certificate with its key.
+    Certificate { files: CertificateFiles, chain_span: Range<usize>, key_span: Range<usize> },
+    /// Certificate authorities.
+    Authorities { path: PathBuf, span: Range<usize> },
+    /// The system's, where there is TLS and no file is named.
+    SystemAuthorities { span: Range<usize> },
+    /// A password.
+    Password { path: PathBuf, span: Range<usize> },
+    /// The directory, and the islands that it may name; `None` where they are not known.
+    Routes { path: PathBuf, span: Range<usize>, islands: Option<BTreeSet<IslandName>> },
+}
+
+/// What is wrong with the files.
+pub(super) fn check(files: &[NamedFile]) -> Vec<Problem> {
+    // Hundreds of files on some systems, so looked for at most once.
+    let has_authorities = LazyCell::new(|| tls::system_roots().is_ok());
+    let mut problems = Vec::new();
+    for file in files {
+        match file {
+            NamedFile::Certificate { files, chain_span, key_span } => {
+                problems.extend(certificate(files, chain_span, key_span));
+            }
+            NamedFile::Authorities { path, span } => {
+                let remedy = "name a PEM file with certificates of authorities";
+                problems.extend(tls::load_roots(path).err().map(|error| problem(span, error.to_string(), remedy)));
+            }
+            NamedFile::SystemAuthorities { span } => {
+                if !*has_authorities {
+                    let message = "TLS without `ca`, and the system has no certificate authorities";
+                    problems.push(problem(
+                        span,
+                        message.to_owned(),
+                        "install the package ca-certificates, or set `ca`",
+                    ));
+                }
+            }
+            NamedFile::Password { path, span } => problems.extend(password(path, span)),
+            NamedFile::Routes { path, span, islands } => problems.extend(routes(path, span, islands.as_ref())),
+        }
+    }
+    problems
+}
+
+fn problem(span: &Range<usize>, message: String, remedy: &str) -> Problem {
+    Problem { span: Some(span.clone()), message, remedy: remedy.to_owned(), other: None }
+}
+
+fn certificate(files: &CertificateFiles, chain_span: &Range<usize>, key_span: &Range<usize>) -> Vec<Problem> {
+    let told = tls::certificate_problems(files).into_iter().map(|error| {
+        let span = if error.path == files.key { key_span } else { chain_span };
+        let remedy =
+            "name a PEM file with the certificate and its intermediates, and one with the key that belongs to it";
+        problem(span, error.to_string(), remedy)
+    });
+    told.collect()
+}
+
+fn password(path: &Path, span: &Range<usize>) -> Option<Problem> {
+    let error = ldap::read_password(path).err()?;
+    let remedy = match error {
+        PasswordError::Unreadable { .. } => READABLE,
+        PasswordError::Empty(_) | PasswordError::TooLong(_) | PasswordError::NotText(_) => {
+            "write the password of `bind_dn` into it, and nothing else"
+        }
+    };
+    Some(problem(span, error.to_string(), remedy))
+}
+
+fn routes(path: &Path, span: &Range<usize>, islands: Option<&BTreeSet<IslandName>>) -> Option<Problem> {
+    let is_island = |name: &IslandName| islands.is_none_or(|islands| islands.contains(name));
+    Some(match file::check(path, &is_island).err()? {
+        FileError::Unreadable { path, reason } => {
+            problem(span, format!("{} cannot be read: {reason}", path.display()), READABLE)
+        }
+        bad @ FileError::BadLines { .. } => problem(span, format!("the file has bad lines:\n{bad}"), "mend them"),
+    })
+}

@@ -1,0 +1,130 @@
+//! proxy.toml → settings: the only part that knows how the operator spells them.
+//!
+//! [`load`] reads the file and looks into the files that it names, [`parse`] takes text and touches nothing. Both say
+//! everything that is wrong at once, with places and remedies ([`Report`]); neither ever returns settings that hold a
+//! contradiction. The way of the text: `document` reads TOML section by section, `listener`, `directory` and `island`
+//! turn sections into the settings of the parts that own them, `files` looks at the disk. Keys, defaults and limits
+//! stand in [`mod@reference`] and nowhere else.
+
+mod directory;
+mod document;
+mod files;
+mod island;
+mod listener;
+pub mod reference;
+mod report;
+mod suggest;
+mod syntax;
+mod value;
+
+use std::io::Read as _;
+use std::path::Path;
+
+pub use report::{Place, Report};
+
+use crate::{directory as directories, logging, net, routing, server, session};
+use document::Notes;
+use files::NamedFile;
+use report::Problem;
+
+/// Largest configuration file, in octets.
+const MAX_LEN: u64 = 1024 * 1024;
+
+/// Everything that the file says, each part in the words of the module that uses it.
+///
+/// It exists only without contradictions: every listener with TLS has a certificate, every island has a node, no
+/// spelling means two islands, no two listeners want one address. Paths are as they will be opened: what was relative
+/// in the file is relative to the file's folder. It holds no secrets, only the names of files with secrets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Shared by all sessions.
+    pub session: session::Settings,
+    /// The log.
+    pub log: logging::Settings,
+    /// TLS towards clients; absent when no listener uses it.
+    pub tls: Option<net::tls::ServerSettings>,
+    /// At least one.
+    pub listeners: Vec<server::ListenerSettings>,
+    /// Where routes come from.
+    pub directory: directories::Settings,
+    /// At least one.
+    pub islands: Vec<routing::Island>,
+}
+
+/// Reads a configuration file, and looks into the files that it names: certificates and keys load and match,
+/// authorities are there and parse, the password can be used, the routes can be read and lead to islands. Blocks while
+/// it reads.
+///
+/// # Errors
+///
+/// Everything that is wrong, not only the first thing.
+pub fn load(path: &Path) -> Result<Settings, Report> {
+    let name = path.display().to_string();
+    let octets = read_file(path).map_err(|error| Report::unreadable(&name, &error))?;
+    let text = String::from_utf8(octets).map_err(|error| syntax::not_utf8(&name, &error))?;
+    let (settings, mut problems, files) = read(&name, &text);
+    problems.extend(files::check(&files));
+    finish(&name, &text, settings, problems)
+}
+
+fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    // Before it is opened, because opening a pipe would wait.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("not a regular file"));
+    }
+    let mut octets = Vec::new();
+    std::fs::File::open(path)?.take(MAX_LEN + 1).read_to_end(&mut octets)?;
+    if octets.len() as u64 > MAX_LEN {
+        return Err(std::io::Error::other(format!("larger than {MAX_LEN} octets")));
+    }
+    Ok(octets)
+}
+
+/// Parses the text of a configuration file, and touches no file. `name` stands before each problem, and its folder is
+/// what relative paths are relative to.
+///
+/// # Errors
+///
+/// Everything that is wrong, not only the first thing.
+pub fn parse(name: &str, text: &str) -> Result<Settings, Report> {
+    let (settings, problems, _) = read(name, text);
+    finish(name, text, settings, problems)
+}
+
+/// The settings are `None` only where there are problems.
+fn read(name: &str, text: &str) -> (Option<Settings>, Vec<Problem>, Vec<NamedFile>) {
+    let notes = Notes::new(name);
+    let (table, syntax) = syntax::parse(text);
+    let broken = !syntax.iter().all(|error| error.is_local);
+    let settings = if broken { None } else { resolve(&table, &notes) };
+    let (mut problems, files) = notes.into_parts();
+    // What a misspelt value makes of its line is already said.
+    problems.retain(|problem| !syntax.iter().any(|error| error.same_line(text, problem)));
+    problems.extend(syntax.into_iter().map(|error| error.problem));
+    (settings, problems, files)
+}
+
+fn resolve(table: &toml::de::DeTable<'_>, notes: &Notes) -> Option<Settings> {
+    document::check_top(table, notes);
+    let session = listener::session(table, notes);
+    let log = listener::log(table, notes);
+    let listeners = listener::listeners(table, notes);
+    let tls = listener::tls(table, notes, &listeners);
+    let islands = island::read(table, notes);
+    let directory = directory::read(table, notes, islands.spellings);
+    Some(Settings {
+        session: session?,
+        log: log?,
+        tls: tls?,
+        listeners: listeners.settings?,
+        directory: directory?,
+        islands: islands.settings?,
+    })
+}
+
+fn finish(name: &str, text: &str, settings: Option<Settings>, problems: Vec<Problem>) -> Result<Settings, Report> {
+    match settings {
+        Some(settings) if problems.is_empty() => Ok(settings),
+        _ => Err(Report::new(name, text, problems)),
+    }
+}
