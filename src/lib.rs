@@ -21,6 +21,8 @@ pub mod server;
 pub mod session;
 
 // The file that the operator writes (floor 5), and what makes a process of it all (floors 6 and 7).
+pub mod app;
+pub mod cli;
 pub mod config;
 
 #[cfg(feature = "testkit")]

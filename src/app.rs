@@ -1,0 +1,149 @@
+//! Settings → running parts: the only file that knows everything. It builds what can fail first, binds, and only then
+//! starts.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::{Duration, SystemTime};
+
+use rustls::{ClientConfig, RootCertStore};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::config::Settings;
+use crate::directory::{self, Directory, SourceSettings};
+use crate::drain;
+use crate::net::tls::{self, CertificateError};
+use crate::routing::{Islands, NodeTls};
+use crate::server::{Listener, ListenerTls};
+use crate::session::Context;
+
+/// How long sessions may take to end when mailferry stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why mailferry does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A certificate, key or list of authorities cannot be used.
+    #[error("{0}")]
+    Certificate(#[from] CertificateError),
+    /// rustls will not have it.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The directory cannot be set up.
+    #[error("{0}")]
+    Directory(#[from] directory::DirectoryError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The system's words.
+        reason: io::Error,
+    },
+}
+
+/// A running mailferry.
+pub struct App {
+    addresses: Vec<SocketAddr>,
+    stop: drain::Signal,
+}
+
+impl App {
+    /// Builds and binds everything, then starts to accept. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// Whatever cannot be built or bound; nothing has been accepted then.
+    pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let tls = settings.tls.as_ref().map(tls::server_config).transpose()?;
+        let context = Arc::new(context(&settings)?);
+        let mut listeners = Vec::new();
+        for it in &settings.listeners {
+            let tls = tls.as_ref().filter(|_| it.tls != ListenerTls::Off);
+            let bound = Listener::bind(it, tls);
+            listeners.push(bound.map_err(|reason| StartError::Bind { address: it.address, reason })?);
+        }
+        let addresses = listeners.iter().map(Listener::address).collect();
+        let (stop, drain) = drain::channel();
+        for listener in listeners {
+            listener.announce();
+            tokio::spawn(listener.serve(Arc::clone(&context), drain.clone()));
+        }
+        info!(version = env!("CARGO_PKG_VERSION"), islands = settings.islands.len(), "ready");
+        Ok(Self { addresses, stop })
+    }
+
+    /// Where it listens, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Stops accepting, ends all sessions and waits for their records, for at most 10 seconds.
+    pub async fn stop(self) {
+        if timeout(STOP_TIMEOUT, self.stop.stop()).await.is_err() {
+            warn!("some sessions did not end in time");
+        }
+    }
+}
+
+/// Everything that sessions share.
+fn context(settings: &Settings) -> Result<Context, StartError> {
+    let mut roots = Roots::default();
+    let directory = directory(settings, &mut roots)?;
+    let mut node_tls = HashMap::new();
+    for island in settings.islands.iter().filter(|island| island.tls != NodeTls::Off) {
+        node_tls.insert(island.name.clone(), roots.client_config(island.ca.as_ref())?);
+    }
+    let islands = Islands::new(settings.islands.clone());
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let run = u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX);
+    Ok(Context {
+        settings: settings.session.clone(),
+        directory,
+        islands,
+        node_tls,
+        run,
+        begun: AtomicU64::new(0),
+        late_refusal_told: AtomicBool::new(false),
+    })
+}
+
+/// The directory alone, for asking it where a user would go.
+///
+/// # Errors
+/// Its certificate authorities or its file cannot be used.
+pub fn open_directory(settings: &Settings) -> Result<Directory, StartError> {
+    directory(settings, &mut Roots::default())
+}
+
+fn directory(settings: &Settings, roots: &mut Roots) -> Result<Directory, StartError> {
+    let tls = match &settings.directory.source {
+        SourceSettings::Ldap(ldap) if ldap.urls.iter().any(|url| ldap.uses_tls(url)) => {
+            Some(roots.client_config(ldap.ca.as_ref())?)
+        }
+        SourceSettings::Ldap(_) | SourceSettings::File(_) => None,
+    };
+    Ok(Directory::new(&settings.directory, tls)?)
+}
+
+/// TLS configurations by the file of their authorities, so that each file is loaded once.
+#[derive(Default)]
+struct Roots(HashMap<Option<PathBuf>, Arc<ClientConfig>>);
+
+impl Roots {
+    fn client_config(&mut self, ca: Option<&PathBuf>) -> Result<Arc<ClientConfig>, StartError> {
+        if let Some(known) = self.0.get(&ca.cloned()) {
+            return Ok(Arc::clone(known));
+        }
+        let roots: RootCertStore = match ca {
+            Some(path) => tls::load_roots(path)?,
+            None => tls::system_roots()?,
+        };
+        let config = tls::client_config(roots)?;
+        self.0.insert(ca.cloned(), Arc::clone(&config));
+        Ok(config)
+    }
+}

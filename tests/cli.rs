@@ -1,0 +1,209 @@
+//! The command line as an operator meets it: exit codes, and what is printed where.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// A site of its own: a users' file, one clear-text listener, two islands.
+fn site(address: &str) -> (TempDir, PathBuf) {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("users"), "alice a\nrenamed b real-name\n").unwrap();
+    let text = format!(
+        r#"
+        [server]
+        hostname = "mail.example.net"
+        [[listener]]
+        protocol = "imap"
+        address = "{address}"
+        tls = "off"
+        cleartext_login = true
+        [directory]
+        type = "file"
+        path = "users"
+        [[island]]
+        name = "a"
+        tls = "off"
+        nodes = [{{ name = "left", host = "10.1.0.11" }}, {{ name = "right", host = "10.1.0.12", imap_port = 1143 }}]
+        [[island]]
+        name = "b"
+        tls = "off"
+        nodes = [{{ name = "only", host = "10.2.0.11" }}]
+        "#
+    );
+    let path = dir.path().join("proxy.toml");
+    fs::write(&path, text).unwrap();
+    (dir, path)
+}
+
+fn mailferry(arguments: &[&str], config: &Path) -> (i32, String, String) {
+    ended(Command::new(env!("CARGO_BIN_EXE_mailferry")).args(arguments).arg(config))
+}
+
+fn ended(command: &mut Command) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |octets| String::from_utf8(octets).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+#[test]
+fn check_reports_every_problem_with_its_place_and_exits_78() {
+    let (_dir, config) = site("127.0.0.1:0");
+    assert_eq!(mailferry(&["check"], &config).0, 0);
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("cleartext_login = true", "cleartext_logn = 7").replace("\"b\"", "\"a\"")).unwrap();
+    let (code, out, err) = mailferry(&["check"], &config);
+    assert_eq!((code, out.as_str()), (78, ""));
+    let at = |line: usize| format!("{}:{line}:", config.display());
+    assert!(err.contains(&at(8)) && err.contains("cleartext_login"), "{err}");
+    assert!(err.contains(&at(7)) && err.contains("was not asked for"), "{err}");
+    assert!(err.contains(&at(17)), "{err}");
+}
+
+#[test]
+fn check_looks_into_the_users_file_too() {
+    let (dir, config) = site("127.0.0.1:0");
+    fs::write(dir.path().join("users"), "alice a\nbob\ncarol a b c\n").unwrap();
+    let (code, _, err) = mailferry(&["check"], &config);
+    assert_eq!(code, 78);
+    assert!(err.contains("users:2") && err.contains("users:3"), "both bad lines: {err}");
+}
+
+#[test]
+fn check_tells_where_the_systems_authorities_are_needed_when_there_are_none() {
+    let (_dir, config) = site("127.0.0.1:0");
+    let text = fs::read_to_string(&config).unwrap();
+    let ldap = "type = \"ldap\"\nurls = [\"ldap://ldap.example.net\"]\nbase = \"dc=example,dc=net\"";
+    let text = text.replace("type = \"file\"", ldap).replace("path = \"users\"", "");
+    fs::write(&config, text.replacen("name = \"b\"\n        tls = \"off\"", "name = \"b\"", 1)).unwrap();
+    let check = |authorities: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mailferry"));
+        let nowhere = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(|name| (name, authorities));
+        ended(command.arg("check").arg(&config).envs(nowhere))
+    };
+    let (code, _, err) = check("/nonexistent");
+    assert_eq!(code, 78, "{err}");
+    let places: Vec<_> =
+        err.lines().filter(|line| line.contains("the system has no certificate authorities")).collect();
+    let at = |line: usize| format!("{}:{line}:", config.display());
+    assert_eq!(places.len(), 2, "{err}");
+    assert!(places[0].starts_with(&at(11)) && places[1].starts_with(&at(18)), "{err}");
+    assert!(err.contains("install the package ca-certificates, or set `ca`"), "{err}");
+}
+
+#[test]
+fn run_with_a_bad_file_exits_78_having_printed_the_same_and_starts_nothing() {
+    let (_dir, config) = site("127.0.0.1:0");
+    fs::write(&config, "[server]\nhostnam = \"x\"\n").unwrap();
+    let checked = mailferry(&["check"], &config);
+    let run = mailferry(&["run", "--config"], &config);
+    assert_eq!(run, checked);
+    assert_eq!(run.0, 78);
+    assert!(!run.2.contains("listening"), "{}", run.2);
+}
+
+#[test]
+fn run_exits_71_when_an_address_is_taken_and_names_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (_dir, config) = site(&address);
+    let (code, _, err) = mailferry(&["run", "--config"], &config);
+    assert_eq!(code, 71);
+    assert!(err.contains(&format!("cannot listen on {address}")), "{err}");
+    assert!(!err.contains("\"ready\"") && !err.contains(" ready"), "{err}");
+}
+
+#[test]
+fn route_prints_the_island_the_name_the_source_and_the_nodes_in_order() {
+    let (_dir, config) = site("127.0.0.1:0");
+    let (code, out, err) = mailferry(&["route", "alice", "--config"], &config);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines[0].ends_with(" alice") && lines[1].ends_with(" a") && lines[2].ends_with(" alice"), "{out}");
+    assert!(lines[3].contains("users"), "the source: {out}");
+    assert!(lines[4].contains("left") && lines[4].contains("10.1.0.11") && lines[4].contains("143"), "{out}");
+    assert!(lines[5].contains("right") && lines[5].contains("10.1.0.12") && lines[5].contains("1143"), "{out}");
+    let (code, out, _) = mailferry(&["route", "renamed", "--config"], &config);
+    assert_eq!(code, 0);
+    assert!(out.contains("real-name") && out.contains("only"), "{out}");
+}
+
+#[test]
+fn route_tells_an_unknown_user() {
+    let (_dir, config) = site("127.0.0.1:0");
+    let (code, out, err) = mailferry(&["route", "nobody", "--config"], &config);
+    assert_eq!((code, out.as_str(), err.as_str()), (4, "", "nobody: no such user\n"));
+}
+
+#[test]
+fn route_tells_an_island_that_is_not_configured() {
+    let (_dir, config) = site("127.0.0.1:0");
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let urls = format!("urls = [\"ldap://{}\"]", server.local_addr().unwrap());
+    let text = fs::read_to_string(&config).unwrap();
+    let text = text.replace("type = \"file\"", "type = \"ldap\"\nstarttls = false\nbase = \"dc=x\"");
+    fs::write(&config, text.replace("path = \"users\"", &urls)).unwrap();
+    let server = std::thread::spawn(move || answer_one_search(&server));
+    let (code, out, err) = mailferry(&["route", "lost", "--config"], &config);
+    assert_eq!(code, 69);
+    assert!(out.contains("nowhere"), "{out}");
+    assert!(err.contains("nowhere") && err.contains("not in the configuration"), "{err}");
+    server.join().unwrap();
+}
+
+/// One entry, whose mailHost is `nowhere`, and success (RFC 4511 §4.5.2): all that an LDAP server says here.
+fn answer_one_search(server: &TcpListener) {
+    let (mut client, _) = server.accept().unwrap();
+    let tagged = |tag: u8, content: &[u8]| [&[tag, u8::try_from(content.len()).unwrap()], content].concat();
+    assert!(client.read(&mut [0; 1024]).unwrap() > 0);
+    // The first operation of a connection has the number 1.
+    let message = |operation: Vec<u8>| tagged(0x30, &[tagged(0x02, &[1]), operation].concat());
+    let values = tagged(0x31, &tagged(0x04, b"nowhere"));
+    let attribute = tagged(0x30, &[tagged(0x04, b"mailHost"), values].concat());
+    let entry = tagged(0x64, &[tagged(0x04, b"uid=lost"), tagged(0x30, &attribute)].concat());
+    let done = tagged(0x65, &[tagged(0x0a, &[0]), tagged(0x04, b""), tagged(0x04, b"")].concat());
+    client.write_all(&[message(entry), message(done)].concat()).unwrap();
+    // Until mailferry hangs up.
+    let _ = client.read(&mut [0; 1024]);
+}
+
+#[test]
+fn a_user_name_cannot_forge_fields_of_a_text_line() {
+    let (_dir, config) = site("127.0.0.1:0");
+    let mut run = Command::new(env!("CARGO_BIN_EXE_mailferry"))
+        .args(["run", "--config"])
+        .arg(&config)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(run.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let listening = lines.find(|line| line.contains(" listening ")).unwrap();
+    let address = listening.split("address=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    lines.find(|line| line.contains(" ready ")).unwrap();
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(b"a LOGIN \"eve node=right outcome=accepted\" x\r\nb LOGOUT\r\n").unwrap();
+    let login = lines.find(|line| line.contains(" login ")).unwrap();
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert!(login.contains("outcome=unknown-user ") && !login.contains("\x1b"), "{login}");
+    assert!(login.contains("user=\"eve node=right outcome=accepted\""), "{login}");
+    assert!(login.contains("reason=\"no such user\""), "{login}");
+}
+
+#[test]
+fn help_teaches_the_three_commands_and_their_exit_codes() {
+    let help = Command::new(env!("CARGO_BIN_EXE_mailferry")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    for word in ["run", "check", "route", "mailferry check proxy.toml"] {
+        assert!(help.contains(word), "{word} is not in: {help}");
+    }
+    for (command, code) in [("run", "78"), ("check", "78"), ("route", "69")] {
+        let help = Command::new(env!("CARGO_BIN_EXE_mailferry")).args([command, "--help"]).output().unwrap();
+        assert!(String::from_utf8(help.stdout).unwrap().contains(code), "{command}");
+    }
+}
