@@ -1,0 +1,19 @@
+//! mailferry in this process, fake nodes behind it, scripted clients in front: what goes over the wire.
+//!
+//! Every server listens on a port that the kernel chose; nothing sleeps, everything that is waited for has a deadline.
+//! A test that carries a requirement's number (`r_imap_04_…`) proves that requirement end to end; the dialogues have
+//! tests of the same numbers beside them, which go through more cases.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
+#![allow(unreachable_pub, reason = "modules of one binary")]
+
+mod client;
+mod failures;
+mod imap;
+mod logs;
+mod node;
+mod pipelining;
+mod pop3;
+mod sasl;
+mod site;
+mod tls;

@@ -1,0 +1,262 @@
+//! A mail site in one process: mailferry with every kind of listener, a file as directory, fake nodes.
+//!
+//! All that is logged while the tests run, at TRACE and from every library, is kept; a site that ends looks through it
+//! for the passwords that its test used.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Once};
+use std::time::Duration;
+
+use base64::Engine;
+use mailferry::app::App;
+use mailferry::config::Settings;
+use mailferry::directory::{SourceSettings, cache, file};
+use mailferry::names::{IslandName, NodeName};
+use mailferry::net::tls::{CertificateFiles, ServerSettings, Version};
+use mailferry::proto::Protocol;
+use mailferry::routing::{Island, Node, NodeTls};
+use mailferry::server::{ListenerSettings, ListenerTls};
+use mailferry::{directory, logging, session};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tempfile::TempDir;
+
+use crate::client::{Client, DEADLINE};
+
+/// The listeners of a site. Each accepts both protocols' users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    ImapTls,
+    ImapStartTls,
+    ImapClear,
+    Pop3Tls,
+    Pop3StartTls,
+    Pop3Clear,
+}
+
+pub const DOORS: [Door; 6] =
+    [Door::ImapTls, Door::ImapStartTls, Door::ImapClear, Door::Pop3Tls, Door::Pop3StartTls, Door::Pop3Clear];
+
+/// What a test wants to be different from a site where all is well.
+pub struct Spec {
+    /// Ports of island a's nodes, IMAP or POP3 as the test has it.
+    pub a: Vec<u16>,
+    /// Of island b's.
+    pub b: Vec<u16>,
+    /// Whether passwords are accepted before STARTTLS.
+    pub cleartext_login: bool,
+    pub node_tls: NodeTls,
+    /// Whom nodes' certificates must come from; the site's own authority if absent.
+    pub node_ca: Option<PathBuf>,
+    pub auth_failure_delay: Duration,
+    pub login_timeout: Duration,
+    pub greeting_timeout: Duration,
+    pub node_login_timeout: Duration,
+    /// Lines of the users' file.
+    pub users: &'static str,
+}
+
+impl Spec {
+    pub fn new(a: &[u16]) -> Self {
+        Self {
+            a: a.to_vec(),
+            b: vec![1],
+            cleartext_login: false,
+            node_tls: NodeTls::Off,
+            node_ca: None,
+            auth_failure_delay: Duration::from_millis(1),
+            login_timeout: Duration::from_secs(60),
+            greeting_timeout: Duration::from_secs(10),
+            node_login_timeout: Duration::from_secs(30),
+            users: "alice a\nbob b\nrenamed a real-name\nlost nowhere\n",
+        }
+    }
+}
+
+pub struct Site {
+    app: App,
+    _dir: TempDir,
+    tls: Arc<rustls::ClientConfig>,
+}
+
+impl Site {
+    /// A site whose island a has these nodes.
+    pub async fn with(nodes: &[u16]) -> Self {
+        Self::start(Spec::new(nodes)).await
+    }
+
+    #[allow(clippy::unused_async, reason = "the app must be started inside a runtime")]
+    pub async fn start(spec: Spec) -> Self {
+        keep_the_log();
+        let dir = TempDir::new().unwrap();
+        std::fs::write(dir.path().join("users"), spec.users).unwrap();
+        let certificate = certificate(&dir, "localhost");
+        let tls = trusting(&certificate.chain);
+        let app = App::start(settings(&spec, &dir, certificate)).unwrap();
+        Self { app, _dir: dir, tls }
+    }
+
+    pub fn address(&self, door: Door) -> SocketAddr {
+        self.app.addresses()[DOORS.iter().position(|it| *it == door).unwrap()]
+    }
+
+    pub fn client_tls(&self) -> Arc<rustls::ClientConfig> {
+        Arc::clone(&self.tls)
+    }
+
+    /// A client that has been greeted, under TLS where the door has it from the start.
+    pub async fn greeted(&self, door: Door) -> Client {
+        let mut client = self.connect(door).await;
+        let greeting = client.line().await;
+        assert!(greeting.starts_with("* OK ") || greeting.starts_with("+OK "), "{greeting}");
+        client
+    }
+
+    pub async fn connect(&self, door: Door) -> Client {
+        match door {
+            Door::ImapTls | Door::Pop3Tls => Client::tls(self.address(door), self.client_tls()).await,
+            _ => Client::clear(self.address(door)).await,
+        }
+    }
+
+    /// Ends everything and looks through the log for these passwords, also as base64 and inside PLAIN messages.
+    pub async fn end(self, passwords: &[&str]) {
+        tokio::time::timeout(DEADLINE, self.app.stop()).await.expect("the site does not stop");
+        let log = log_so_far();
+        for password in passwords {
+            for form in secret_forms(password) {
+                assert!(!log.contains(&form), "the log holds the password {password:?} as {form:?}");
+            }
+        }
+    }
+}
+
+/// How a password could look in a log: as it is, and in base64 at each of the three alignments.
+fn secret_forms(password: &str) -> Vec<String> {
+    let mut forms = vec![password.to_owned()];
+    for padding in 0..3 {
+        let padded = [&vec![b'x'; padding], password.as_bytes()].concat();
+        let encoded = base64::engine::general_purpose::STANDARD_NO_PAD.encode(padded);
+        // Without the characters that the neighbours have a part in.
+        let first = [0, 2, 3][padding];
+        forms.push(encoded[first..encoded.len() - 1].to_owned());
+    }
+    forms
+}
+
+fn settings(spec: &Spec, dir: &TempDir, certificate: CertificateFiles) -> Settings {
+    let listener = |protocol, tls| ListenerSettings {
+        protocol,
+        address: "127.0.0.1:0".parse().unwrap(),
+        tls,
+        cleartext_login: tls == ListenerTls::Off || (spec.cleartext_login && tls == ListenerTls::StartTls),
+    };
+    let kinds = [ListenerTls::Implicit, ListenerTls::StartTls, ListenerTls::Off];
+    let of = |protocol| kinds.map(|tls| listener(protocol, tls));
+    Settings {
+        session: session::Settings {
+            hostname: "mail.example.net".into(),
+            login_timeout: spec.login_timeout,
+            auth_failure_delay: spec.auth_failure_delay,
+            auth_failed_text: "Authentication failed.".into(),
+        },
+        log: logging::Settings { format: logging::Format::Json, level: tracing::Level::TRACE },
+        tls: Some(ServerSettings { certificates: vec![certificate.clone()], min_version: Version::Tls12 }),
+        listeners: [of(Protocol::Imap), of(Protocol::Pop3)].concat(),
+        directory: directory::Settings {
+            source: SourceSettings::File(file::Settings { path: dir.path().join("users") }),
+            cache: cache::Settings {
+                capacity: 1000,
+                ttl: Duration::from_secs(300),
+                negative_ttl: Duration::from_secs(30),
+                stale: Duration::from_secs(3600),
+            },
+        },
+        islands: vec![island("a", &spec.a, spec, &certificate.chain), island("b", &spec.b, spec, &certificate.chain)],
+    }
+}
+
+fn island(name: &str, ports: &[u16], spec: &Spec, ca: &std::path::Path) -> Island {
+    let sides = ["left", "right", "third"];
+    let node = |(&port, side): (&u16, &str)| {
+        Arc::new(Node {
+            name: NodeName::new(side),
+            host: "127.0.0.1".to_owned(),
+            imap_port: port,
+            pop3_port: port,
+            tls_name: "localhost".to_owned(),
+        })
+    };
+    Island {
+        name: IslandName::new(name),
+        spellings: vec![IslandName::new(name)],
+        tls: spec.node_tls,
+        ca: spec.node_ca.clone().or_else(|| Some(ca.to_owned())),
+        connect_timeout: Duration::from_secs(5),
+        greeting_timeout: spec.greeting_timeout,
+        login_timeout: spec.node_login_timeout,
+        nodes: ports.iter().zip(sides).map(node).collect(),
+    }
+}
+
+/// A certificate for one name that is its own authority.
+pub fn certificate(dir: &TempDir, name: &str) -> CertificateFiles {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    let files = CertificateFiles { chain: dir.path().join("mail.pem"), key: dir.path().join("mail.key") };
+    std::fs::write(&files.chain, cert.pem()).unwrap();
+    std::fs::write(&files.key, signing_key.serialize_pem()).unwrap();
+    files
+}
+
+fn trusting(roots: &std::path::Path) -> Arc<rustls::ClientConfig> {
+    mailferry::net::tls::client_config(mailferry::net::tls::load_roots(roots).unwrap()).unwrap()
+}
+
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct LogWriter;
+
+impl Write for LogWriter {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        LOG.lock().unwrap().extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Everything at every level from every crate goes into [`LOG`], one JSON object a line.
+fn keep_the_log() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(|| LogWriter)
+            .init();
+    });
+}
+
+pub fn log_so_far() -> String {
+    String::from_utf8_lossy(&LOG.lock().unwrap()).into_owned()
+}
+
+/// The end record of the session from this address, as soon as it is there.
+pub async fn end_record(from: SocketAddr) -> String {
+    let from = format!("\"client\":\"{from}\"");
+    let found = || {
+        log_so_far().lines().find(|line| line.contains("\"session ended\"") && line.contains(&from)).map(str::to_owned)
+    };
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    loop {
+        if let Some(record) = found() {
+            return record;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "no end record for {from}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
