@@ -1,0 +1,211 @@
+#!/usr/bin/env bash
+# A whole mail site in one temporary folder, on free loopback ports: a test CA, slapd with six users, two islands of two
+# Dovecots each, and mailferry in front when asked for. Nothing of the host's configuration is read or changed.
+#
+#   scripts/site.sh
+#
+# It stays in the foreground and obeys lines on its standard input, answering each with `ok` or `failed …`:
+#
+#   start|stop|kill|freeze|thaw NAME     a-left a-right b-left b-right directory mailferry
+#
+# The first line that it writes is `ready FILE`: FILE (site.env) tells all ports and paths. The site ends when the
+# input ends, so it cannot outlive whoever started it; Ctrl-C and kill (-9 too) end it as well. Every end stops all
+# processes and removes the folder; standard output stays open until that is done.
+#
+# As root it runs Dovecot under Debian's users, as anybody else under that user. MAILFERRY names the program that
+# `start mailferry` runs.
+set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin
+SCRIPTS=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=scripts/site/ports.sh
+. "$SCRIPTS/site/ports.sh"
+# shellcheck source=scripts/site/certificates.sh
+. "$SCRIPTS/site/certificates.sh"
+# shellcheck source=scripts/site/users.sh
+. "$SCRIPTS/site/users.sh"
+# shellcheck source=scripts/site/directory.sh
+. "$SCRIPTS/site/directory.sh"
+# shellcheck source=scripts/site/nodes.sh
+. "$SCRIPTS/site/nodes.sh"
+# shellcheck source=scripts/site/ferry.sh
+. "$SCRIPTS/site/ferry.sh"
+
+START_TIMEOUT=30 # seconds for one process to accept connections
+STOP_TIMEOUT=10  # seconds for one process to end when asked
+PORT_ATTEMPTS=5  # how often the whole site is tried when somebody else takes one of its ports
+
+main() {
+    open_folder
+    choose_accounts
+    make_certificates
+    write_users
+    write_mail
+    write_islands
+    start_site
+    echo "ready $FOLDER/site.env"
+    obey
+}
+
+# Sockets in the folder must have short names, so it is in /tmp, whatever TMPDIR says.
+open_folder() {
+    FOLDER=$(mktemp -d /tmp/mailferry.XXXXXXXX)
+    mkdir "$FOLDER/processes" "$FOLDER/log"
+    chmod 711 "$FOLDER" # Dovecot's own users have to get to their sockets
+    exec {ALIVE}> >(remove_everything)
+    trap wait_for_removal EXIT
+}
+
+wait_for_removal() {
+    local tries
+    exec {ALIVE}>&-
+    for tries in {1..100}; do
+        if [ ! -e "$FOLDER" ]; then return 0; fi
+        sleep 0.05
+    done
+    complain "$FOLDER is still there after $tries looks"
+}
+
+# Runs beside the supervisor until that is gone, however it went, and is the only one to clear up: the supervisor holds
+# the other end of its input.
+remove_everything() {
+    trap '' INT TERM HUP QUIT
+    cat >/dev/null
+    local group tries
+    for group in "$FOLDER"/processes/*; do
+        if [ -e "$group" ]; then kill -KILL -- "-$(cat "$group")" 2>/dev/null || true; fi
+    done
+    for tries in {1..50}; do
+        if rm -rf "$FOLDER" 2>/dev/null; then return 0; fi
+        sleep 0.1 # somebody is still dying
+    done
+    echo "site: could not remove $FOLDER after $tries attempts" >&2
+}
+
+start_site() {
+    local attempt name
+    for ((attempt = 1; ; attempt++)); do
+        choose_ports "${PORT_NAMES[@]}"
+        IPV6=$(if has_ipv6; then echo yes; else echo no; fi)
+        rm -rf "$FOLDER/directory"
+        write_directory
+        for name in a-left a-right b-left b-right; do
+            write_node "${name%-*}" "${name#*-}"
+        done
+        write_ferry
+        write_environment
+        if start_directory && start_node a-left && start_node a-right && start_node b-left && start_node b-right; then
+            return 0
+        fi
+        if [ "$attempt" -eq "$PORT_ATTEMPTS" ] || ! grep -rqs 'Address already in use' "$FOLDER/log"; then return 1; fi
+        for name in directory a-left a-right b-left b-right ports; do
+            end_process "$name" KILL
+        done
+        rm -f "$FOLDER"/log/*
+    done
+}
+
+# site.env: NAME='value' lines, for a shell to read and for others to parse. No value holds a quote.
+write_environment() {
+    local name
+    {
+        for name in FOLDER IPV6 "${PORT_NAMES[@]}"; do
+            echo "$name='$(value_of "$name")'"
+        done
+        echo "CA='$FOLDER/tls/ca.pem'"
+        echo "USERS='$FOLDER/users.tsv'"
+        echo "MESSAGES='$FOLDER/messages'"
+        echo "FERRY_CONFIG='$FOLDER/mailferry/proxy.toml'"
+        echo "FERRY_LOG='$FOLDER/log/mailferry.log'"
+    } >"$FOLDER/site.env"
+}
+
+obey() {
+    local verb name
+    while read -r verb name; do
+        if [[ ! $name =~ ^([ab]-(left|right)|directory|mailferry)$ ]]; then
+            echo "failed: no process is called '$name'"
+            continue
+        fi
+        case $verb in
+        start) begin "$name" ;;
+        stop) end_process "$name" TERM ;;
+        kill) end_process "$name" KILL ;;
+        freeze) signal "$name" STOP ;;
+        thaw) signal "$name" CONT ;;
+        *) complain "no such order: $verb" ;;
+        esac && echo ok || echo "failed: $verb $name"
+    done
+}
+
+begin() { # begin NAME
+    if [ -e "$FOLDER/processes/$1" ]; then
+        complain "$1 is running"
+        return 1
+    fi
+    case $1 in
+    directory) start_directory ;;
+    mailferry) start_ferry ;;
+    *) start_node "$1" ;;
+    esac
+}
+
+# start_process NAME PROGRAM ARGUMENT…: in a process group of its own, so that it can be killed with all its children
+# and is not reached by Ctrl-C. Its output goes to log/NAME.log.
+start_process() {
+    local name=$1
+    shift
+    setsid "$@" {ALIVE}>&- </dev/null >>"$FOLDER/log/$name.log" 2>&1 &
+    echo $! >"$FOLDER/processes/$name"
+    disown # or bash reports each kill
+}
+
+# end_process NAME SIGNAL: returns when it is gone; kills the whole group, or asks the leader and then kills.
+end_process() {
+    local file=$FOLDER/processes/$1 leader tries=$((STOP_TIMEOUT * 20))
+    if [ ! -e "$file" ]; then return 0; fi
+    leader=$(cat "$file")
+    if [ "$2" = TERM ]; then
+        kill -TERM "$leader" 2>/dev/null || true
+        while kill -0 "$leader" 2>/dev/null && ((tries-- > 0)); do sleep 0.05; done
+    fi
+    kill -KILL -- "-$leader" 2>/dev/null || true
+    while kill -0 "$leader" 2>/dev/null; do sleep 0.01; done
+    rm -f "$file"
+}
+
+signal() { # signal NAME SIGNAL: to all of its processes
+    kill "-$2" -- "-$(cat "$FOLDER/processes/$1")"
+}
+
+wait_for_ports() { # wait_for_ports NAME PORT…
+    local name=$1 port
+    shift
+    for port in "$@"; do
+        wait_until "$name" "accepts connections on port $port" answers "$port" || return 1
+    done
+}
+
+# wait_until NAME WHAT TEST…: until TEST succeeds; fails when the process ends or the time is over.
+wait_until() {
+    local name=$1 what=$2 tries=$((START_TIMEOUT * 20)) leader
+    shift 2
+    leader=$(cat "$FOLDER/processes/$name")
+    until "$@"; do
+        if ! kill -0 "$leader" 2>/dev/null; then
+            complain "$name ended: $(tail -n 5 "$FOLDER/log/$name.log")"
+            rm -f "$FOLDER/processes/$name"
+            return 1
+        fi
+        if ((tries-- == 0)); then
+            complain "no sign in ${START_TIMEOUT} s that $name $what: $(tail -n 5 "$FOLDER/log/$name.log")"
+            return 1
+        fi
+        sleep 0.05
+    done
+}
+
+complain() {
+    echo "site: $1" >&2
+}
+
+main

@@ -1,0 +1,10 @@
+//! mailferry between real clients and real servers.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stderr, reason = "a failed test shows the log")]
+
+mod clients;
+mod outages;
+mod reading;
+mod refusing;
+mod secrets;
+mod site;
