@@ -1,0 +1,221 @@
+//! The house rules that a reader relies on, held by a test: floors, heads, sizes, and docs that match the tree.
+//!
+//! When it fails, it says what would be right. Change the table only together with `docs/architecture.md`.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which of our modules a module may import. A module of a folder counts as the folder.
+const FLOORS: [(&str, &[&str]); 14] = [
+    ("names", &[]),
+    ("secret", &[]),
+    ("drain", &[]),
+    ("logging", &[]),
+    ("proto", &["names", "secret"]),
+    ("net", &["proto", "names", "secret", "drain"]),
+    ("directory", &["names", "secret", "drain"]),
+    ("routing", &["names"]),
+    ("session", &["net", "directory", "routing", "proto", "names", "secret", "drain"]),
+    ("server", &["session", "net", "proto", "names", "drain"]),
+    ("config", &["server", "session", "net", "directory", "routing", "proto", "names", "logging"]),
+    ("app", &["config", "server", "session", "net", "directory", "routing", "proto", "names", "logging", "drain"]),
+    ("cli", &["app", "config", "directory", "routing", "names", "logging"]),
+    ("testkit", &["net", "directory", "routing", "proto", "names", "secret", "drain"]),
+];
+
+/// What must not be named in a folder, and why.
+const FORBIDDEN: [(&str, &[&str], &str); 3] = [
+    ("proto", &["tokio", "tracing", "Instant", "SystemTime", "std::net", "std::io"], "is bytes in, steps out"),
+    ("routing", &["tokio", "tracing", "Instant", "SystemTime", "std::net"], "is pure"),
+    ("net", &["crate::names::UserName", "imap", "pop3"], "knows no mail"),
+];
+
+/// Lines of a source file, tests in files of their own not counted.
+const LINES_MAX: usize = 450;
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    walk(Path::new("src"), &mut files);
+    assert!(files.len() > 30, "only {} source files found", files.len());
+    files.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            walk(&path, files);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The top-level module that a file belongs to.
+fn module(path: &Path) -> String {
+    let top = path.strip_prefix("src").unwrap().components().next().unwrap();
+    top.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned()
+}
+
+fn is_test(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "tests.rs") || path.components().any(|it| it.as_os_str() == "tests")
+}
+
+/// The code of a file without its tests and comments.
+fn code(text: &str) -> String {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn floors_import_only_downwards() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let from = module(&path);
+        if matches!(from.as_str(), "lib" | "main") || is_test(&path) {
+            continue;
+        }
+        let allowed = FLOORS.iter().find(|(name, _)| *name == from).map(|(_, allowed)| *allowed);
+        let Some(allowed) = allowed else {
+            wrong.push(format!("{}: module {from} has no floor", path.display()));
+            continue;
+        };
+        for import in imports(&code(&text)) {
+            let known = FLOORS.iter().any(|(name, _)| *name == import);
+            if known && import != from && !allowed.contains(&import.as_str()) {
+                wrong.push(format!("{}: {from} must not import {import}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// Our top-level modules that a text names by `crate::…`, also inside braces.
+fn imports(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        let inside = rest.strip_prefix('{').map(|rest| rest.split('}').next().unwrap_or_default());
+        let names: Vec<&str> = inside.map_or_else(|| vec![rest], |inside| inside.split(',').collect());
+        for name in names {
+            found.push(name.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+        }
+    }
+    found
+}
+
+#[test]
+fn folders_keep_to_what_they_are() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        if is_test(&path) {
+            continue;
+        }
+        for (_, forbidden, why) in FORBIDDEN.iter().filter(|(folder, ..)| *folder == module(&path)) {
+            for line in code(&text).lines() {
+                let words: Vec<&str> = line.split(|c: char| !c.is_alphanumeric() && c != ':' && c != '_').collect();
+                for name in *forbidden {
+                    if words.iter().any(|word| word == name || word.starts_with(&format!("{name}::"))) {
+                        wrong.push(format!("{}: `{name}` in a folder that {why}: {}", path.display(), line.trim()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_open_with_what_they_are_and_stay_small() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        if !text.starts_with("//! ") {
+            wrong.push(format!("{}: does not open with //!", path.display()));
+        }
+        let lines = text.split("#[cfg(test)]\nmod tests {").next().unwrap().lines().count();
+        if lines > LINES_MAX && !is_test(&path) {
+            wrong.push(format!("{}: {lines} lines; a room that wants a wall", path.display()));
+        }
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        if ["utils", "util", "helper", "helpers", "common", "misc", "types"].contains(&name) {
+            wrong.push(format!("{}: the name says nothing", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_architecture_page_names_every_file() {
+    let page = fs::read_to_string("docs/architecture.md").unwrap();
+    let missing: Vec<String> = sources()
+        .iter()
+        .map(|(path, _)| path)
+        .filter(|path| !is_test(path))
+        .map(|path| path.strip_prefix("src").unwrap().display().to_string())
+        .filter(|path| !page.contains(&format!("`{path}`")))
+        .collect();
+    assert!(missing.is_empty(), "docs/architecture.md does not name: {missing:?}");
+    for named in page.split('`').skip(1).step_by(2).filter(|word| word.ends_with(".rs")) {
+        let exists = Path::new(named).exists() || sources().iter().any(|(path, _)| path.ends_with(named));
+        assert!(exists, "docs/architecture.md names {named}, which does not exist");
+    }
+}
+
+#[test]
+fn the_words_of_the_log_lines_are_documented() {
+    let page = fs::read_to_string("docs/connection.md").unwrap();
+    let files = ["src/session/end.rs", "src/session/failure.rs", "src/session/record.rs"];
+    let source: String = files.map(|file| code(&fs::read_to_string(file).unwrap())).concat();
+    let words: Vec<&str> = source.split("=> \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(words.len() > 25, "only {words:?} found");
+    for word in words {
+        assert!(page.contains(&format!("`{word}`")), "docs/connection.md does not explain `{word}`");
+    }
+}
+
+#[test]
+fn the_session_reads_as_a_straight_line() {
+    let text = code(&fs::read_to_string("src/session/mod.rs").unwrap());
+    assert!(!text.contains("Protocol::"), "session/mod.rs branches on the protocol");
+    for (path, text) in sources() {
+        let speaks = ["\"* ", "\"+OK", "\"-ERR", "b\"* ", "b\"+OK", "b\"-ERR"];
+        let in_proto = module(&path) == "proto";
+        if !in_proto && !is_test(&path) {
+            for text_on_the_wire in speaks {
+                assert!(!code(&text).contains(text_on_the_wire), "{}: a reply outside proto/", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_requirement_of_the_login_phase_has_a_test_of_its_number() {
+    let mut all = String::new();
+    let mut files = Vec::new();
+    for folder in ["src", "tests"] {
+        walk(Path::new(folder), &mut files);
+    }
+    for file in files {
+        all.push_str(&fs::read_to_string(file).unwrap());
+    }
+    let families: [(&str, &[u32]); 5] = [
+        ("tls", &[1, 2, 3, 4, 5]),
+        ("imap", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15, 17, 18, 19, 20, 21]),
+        ("pop", &[1, 2, 3, 4, 5, 6, 7]),
+        ("sasl", &[1, 2, 3, 4, 5]),
+        ("pipe", &[1, 2, 3, 4, 5, 6, 7]),
+    ];
+    for (family, numbers) in families {
+        for number in numbers {
+            assert!(all.contains(&format!("fn r_{family}_{number:02}_")), "R-{}-{number:02}", family.to_uppercase());
+        }
+    }
+}
+
+#[test]
+fn the_readme_fits_on_a_few_screens() {
+    let lines = fs::read_to_string("README.md").unwrap().lines().count();
+    assert!(lines <= 150, "README.md has {lines} lines");
+}
