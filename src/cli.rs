@@ -40,7 +40,7 @@ struct Arguments {
 
 const AFTER_HELP: &str = "\
 Begin with:
-  mailferry check proxy.toml              every problem of a configuration, with line, column and remedy
+  mailferry check proxy.toml              every problem of a configuration, with its remedy
   mailferry route alice -c proxy.toml     which island and nodes a user's login would go to
   mailferry run -c proxy.toml             serve";
 
