@@ -22,7 +22,7 @@ const SCRATCH: usize = 64 * 1024;
 const HALF_CLOSED_IDLE: Duration = Duration::from_secs(60);
 
 /// How often a peer that is not read, because the other one takes nothing, is asked whether it is still there.
-const STALLED_LOOK: Duration = Duration::from_secs(1);
+const STALLED_LOOK: Duration = Duration::from_millis(500);
 
 thread_local! {
     static SCRATCH_AREA: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
@@ -159,7 +159,7 @@ impl Pump {
     }
 
     /// A side whose octets the other one does not take is not read, so that nothing tells that its connection broke but
-    /// this look, every second while it lasts. (A frozen node is the case in mind.) An orderly end is not seen: what
+    /// this look, twice a second while it lasts. (A frozen node is the case in mind.) An orderly end is not seen: what
     /// the client sent before it may still be wanted. TCP keepalive bounds that.
     fn look_for_breaks<C: Breakable, N: Breakable>(
         &mut self,

@@ -21,7 +21,7 @@ use crate::proto::{ClientDialogue, Farewell, LoginRequest, Refusal, ReplyTo, Ste
 const HELD_MAX: usize = 64 * 1024;
 
 /// How often a client that is not read any more is asked whether it is still there.
-const HELD_LOOK: Duration = Duration::from_secs(1);
+const HELD_LOOK: Duration = Duration::from_millis(500);
 
 /// Octets of answers that gather before they are sent; a segment full of CAPABILITY must not become a megabyte.
 const REPLIES_MAX: usize = 8 * 1024;

@@ -290,6 +290,6 @@ async fn r_pipe_07_a_client_that_sent_too_much_ahead_and_breaks_frees_the_node()
     assert!(sent.unwrap() > 64 * 1024, "more than is held");
     node.connected().await;
     vanish(socket, true);
-    node.all_closed(Duration::from_secs(3)).await;
+    node.all_closed(Duration::from_secs(1)).await;
     site.end(&["gone-Pa55"]).await;
 }
