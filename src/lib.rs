@@ -1,8 +1,8 @@
 //! mailferry: an IMAP and POP3 routing proxy.
 //!
 //! THE MAP. Floors import only downwards; `tests/tidy.rs` holds the code to it, `docs/architecture.md` explains it.
-//!
-//! Words used by all (floor 0)
+
+// Words used by all (floor 0).
 pub mod drain;
 pub mod logging;
 pub mod names;
