@@ -2,7 +2,7 @@
 //!
 //! A user name is octets, not text: clients send UTF-8, Latin-1 and worse, and the node decides. It is therefore
 //! never converted, only *shown*, with everything escaped that could forge a log line.
-//! This file must not know any protocol, nor any other module.
+//! This file must not know how any protocol is spoken, nor any other module.
 
 use std::fmt;
 use std::sync::Arc;
@@ -103,6 +103,33 @@ short_name!(
     /// A node of an island: `left`, `right`, or whatever the operator calls it.
     NodeName
 );
+short_name!(
+    /// A place whose machines are near to each other: a room, a data centre.
+    ZoneName
+);
+
+/// A protocol with a login phase that mailferry reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// RFC 3501 and RFC 9051.
+    Imap,
+    /// RFC 1939, with RFC 2449 and RFC 5034.
+    Pop3,
+}
+
+impl Protocol {
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::Imap, Self::Pop3];
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Imap => "imap",
+            Self::Pop3 => "pop3",
+        })
+    }
+}
 
 /// Names one session in the log: start of the process in seconds and a running number, both in hexadecimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

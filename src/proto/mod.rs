@@ -15,8 +15,7 @@ pub mod pop3;
 pub mod replay;
 pub mod sasl;
 
-use std::fmt;
-
+pub use crate::names::Protocol;
 pub use dialogue::{
     BAD_COMMANDS_MAX, Channel, ClientDialogue, Declined, Farewell, Goodbye, LoginRequest, Offer, PASSWORD_MAX, Refusal,
     ReplyTo, Step,
@@ -25,21 +24,3 @@ pub use line::Input;
 pub use replay::{
     HelloStep, NodeAcceptance, NodeAnswer, NodeFault, NodeHello, NodeRefusal, RefusalKind, Replay, ReplayStep,
 };
-
-/// A protocol with a login phase that mailferry reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// RFC 3501 and RFC 9051.
-    Imap,
-    /// RFC 1939, with RFC 2449 and RFC 5034.
-    Pop3,
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Imap => "imap",
-            Self::Pop3 => "pop3",
-        })
-    }
-}
