@@ -19,7 +19,7 @@ const FLOORS: [(&str, &[&str]); 14] = [
     ("routing", &["names"]),
     ("session", &["net", "directory", "routing", "proto", "names", "secret", "drain"]),
     ("server", &["session", "net", "proto", "names", "drain"]),
-    ("config", &["server", "session", "net", "directory", "routing", "proto", "names", "logging"]),
+    ("config", &["server", "session", "net", "directory", "routing", "proto", "names", "secret", "logging"]),
     ("app", &["config", "server", "session", "net", "directory", "routing", "proto", "names", "logging", "drain"]),
     ("cli", &["app", "config", "directory", "routing", "names", "logging"]),
     ("testkit", &["net", "directory", "routing", "proto", "names", "secret", "drain"]),

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use super::report::Problem;
 use crate::directory::file::{self, FileError};
-use crate::directory::ldap::{self, PasswordError};
 use crate::names::IslandName;
 use crate::net::tls::{self, CertificateFiles};
+use crate::secret::{PasswordError, read_password};
 
 const READABLE: &str = "name a file that the user mailferry runs as can read";
 
@@ -77,7 +77,7 @@ fn certificate(files: &CertificateFiles, chain_span: &Range<usize>, key_span: &R
 }
 
 fn password(path: &Path, span: &Range<usize>) -> Option<Problem> {
-    let error = ldap::read_password(path).err()?;
+    let error = read_password(path).err()?;
     let remedy = match error {
         PasswordError::Unreadable { .. } => READABLE,
         PasswordError::Empty(_) | PasswordError::TooLong(_) | PasswordError::NotText(_) => {

@@ -2,11 +2,9 @@
 //!
 //! The socket is ours (own deadlines, TCP_NODELAY, keepalive); TLS, StartTLS and the protocol are the library's. The
 //! library's driver may panic on malformed data, so it runs in a task of its own, and so does binding. The bind
-//! password lives in a [`Secret`] and in no message.
+//! password lives in a [`Secret`](crate::secret::Secret) and in no message.
 
-use std::io::Read as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -21,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Entry, Reply, told};
 use super::{Bind, Scope, Settings, Url};
-use crate::secret::Secret;
+use crate::secret::read_password;
 
 /// Most searches in flight on one connection. OpenLDAP cuts anonymous connections that have more than 100 pending.
 const MAX_IN_FLIGHT: usize = 64;
@@ -29,34 +27,10 @@ const MAX_IN_FLIGHT: usize = 64;
 const MAX_TIMEOUTS: u32 = 2;
 /// Most entries a server should send: two are as wrong as a thousand.
 const SIZE_LIMIT: i32 = 2;
-/// Longest bind password, in octets.
-const MAX_PASSWORD_LEN: usize = 1024;
 /// Silence before the kernel asks whether the server still lives.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 /// Between its questions.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Why a file's content cannot be a bind password. Nothing of it is shown.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PasswordError {
-    /// The operating system's reason, or it is no regular file.
-    #[error("{} cannot be read: {reason}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// A bind with a name and no password succeeds anonymously (RFC 4513 §5.1.2), and then finds nobody.
-    #[error("{} is empty", .0.display())]
-    Empty(PathBuf),
-    /// Some other file, most likely.
-    #[error("{} is longer than {MAX_PASSWORD_LEN} octets", .0.display())]
-    TooLong(PathBuf),
-    /// Passwords are UTF-8 (RFC 4513 §5.1.3).
-    #[error("{} is not UTF-8", .0.display())]
-    NotText(PathBuf),
-}
 
 /// A live connection. Dropping it closes the socket.
 pub(super) struct Connection {
@@ -220,44 +194,6 @@ fn set_options(stream: &TcpStream) -> std::io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
-/// The file's content without its last line end: UTF-8 text of 1 to 1024 octets. Blocks.
-///
-/// # Errors
-/// It cannot be read, or is no password that a bind could use.
-pub fn read_password(path: &Path) -> Result<Secret, PasswordError> {
-    let octets = read_file(path)
-        .map_err(|error| PasswordError::Unreadable { path: path.to_owned(), reason: error.to_string() })?;
-    match octets.expose() {
-        [] => Err(PasswordError::Empty(path.to_owned())),
-        octets if octets.len() > MAX_PASSWORD_LEN => Err(PasswordError::TooLong(path.to_owned())),
-        octets if std::str::from_utf8(octets).is_err() => Err(PasswordError::NotText(path.to_owned())),
-        _ => Ok(octets),
-    }
-}
-
-/// As much of the file as a password may have, and a little more.
-fn read_file(path: &Path) -> std::io::Result<Secret> {
-    // Before it is opened, because opening a pipe would wait.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(std::io::Error::other("not a regular file"));
-    }
-    // Never grown, so that no copy of it is left behind.
-    let mut octets = Vec::with_capacity(MAX_PASSWORD_LEN + 3);
-    let done = std::fs::File::open(path)?.take(MAX_PASSWORD_LEN as u64 + 3).read_to_end(&mut octets);
-    strip_line_end(&mut octets);
-    let password = Secret::new(octets);
-    done.map(|_| password)
-}
-
-fn strip_line_end(octets: &mut Vec<u8>) {
-    if octets.last() == Some(&b'\n') {
-        octets.pop();
-        if octets.last() == Some(&b'\r') {
-            octets.pop();
-        }
-    }
-}
-
 /// The server's own limit, in whole seconds: it need not go on searching when nobody waits any more.
 fn seconds(timeout: Duration) -> i32 {
     i32::try_from(timeout.as_secs_f64().ceil() as u64).unwrap_or(i32::MAX).max(1)
@@ -277,54 +213,6 @@ fn trouble(error: LdapError) -> Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_bind_password_is_the_file_without_its_last_line_end() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("secret");
-        let longest = vec![b'x'; MAX_PASSWORD_LEN];
-        let longest_line = [&longest, &b"\r\n"[..]].concat();
-        let cases: [(&[u8], &[u8]); 7] = [
-            (b"pw", b"pw"),
-            (b"pw\n", b"pw"),
-            (b"pw\r\n", b"pw"),
-            (b" p w \n\n", b" p w \n"),
-            (b"pw\r", b"pw\r"),
-            (&longest, &longest),
-            (&longest_line, &longest),
-        ];
-        for (content, password) in cases {
-            std::fs::write(&path, content).unwrap();
-            assert_eq!(read_password(&path).map_err(|error| error.to_string()).unwrap().expose(), password);
-        }
-    }
-
-    #[test]
-    fn a_password_file_that_no_bind_could_use_is_refused_by_name_and_nothing_of_it_is_shown() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("secret");
-        let error = |path: &Path| read_password(path).err().unwrap().to_string();
-        let mut errors = vec![
-            (error(&path), "secret cannot be read: No such file"),
-            (error(directory.path()), "not a regular file"),
-        ];
-        let long = [b'x'; 5000];
-        let cases: [(&[u8], &str); 6] = [
-            (b"", "secret is empty"),
-            (b"\n", "secret is empty"),
-            (b"\r\n", "secret is empty"),
-            (b"xxx\xff", "secret is not UTF-8"),
-            (&long[..=MAX_PASSWORD_LEN], "secret is longer than 1024 octets"),
-            (&long, "secret is longer than 1024 octets"),
-        ];
-        for (content, part) in cases {
-            std::fs::write(&path, content).unwrap();
-            errors.push((error(&path), part));
-        }
-        for (error, part) in errors {
-            assert!(error.contains(part) && !error.contains("xxx"), "{error}");
-        }
-    }
 
     #[test]
     fn the_servers_time_limit_is_never_zero_which_would_mean_none() {

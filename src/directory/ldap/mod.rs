@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 
-pub use self::connection::{PasswordError, read_password};
 pub use self::url::{Url, UrlError};
 
 use self::server::Server;
