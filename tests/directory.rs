@@ -15,6 +15,7 @@ use mailferry::directory::ldap::{self, Bind, Scope, Url};
 use mailferry::directory::template::FilterTemplate;
 use mailferry::directory::{Directory, DirectoryError, Found, Located, LookupError, Settings, SourceSettings, cache};
 use mailferry::names::UserName;
+use mailferry::testkit::log::Log;
 use rustls::ClientConfig;
 
 use slapd::{BIND_DN, BIND_PASSWORD, PATIENCE, Slapd, eventually};
@@ -249,37 +250,4 @@ async fn settings_that_cannot_work_are_refused_at_the_start() {
     assert_eq!(error(settings(vec![url("ldaps://a")])), DirectoryError::TlsMissing("ldaps://a:636".into()));
     let starttls = ldap::Settings { starttls: true, ..settings(vec![url("ldap://[::1]")]) };
     assert_eq!(error(starttls), DirectoryError::TlsToIpv6("ldap://[::1]:389".into()));
-}
-
-/// What is logged on this thread while the guard lives.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn start(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .with_writer(move || log.clone());
-        tracing::subscriber::set_default(subscriber.finish())
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-
-    fn count(&self, message: &str) -> usize {
-        self.text().matches(message).count()
-    }
-}
-
-impl std::io::Write for Log {
-    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-        std::io::Write::write(&mut *self.0.lock().unwrap(), octets)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

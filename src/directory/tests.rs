@@ -1,7 +1,5 @@
 //! A directory as a whole: the cache in front of a file.
 
-use std::sync::Mutex;
-
 use tempfile::TempDir;
 use tokio::time::advance;
 
@@ -47,30 +45,4 @@ async fn while_the_file_is_gone_old_routes_serve_and_others_are_told_apart_from_
     advance(Duration::from_secs(301)).await;
     assert_eq!(shown(&directory, "alice").await, "a stale 301");
     assert_eq!(shown(&directory, "bob").await, "the directory is unavailable");
-}
-
-/// What is logged on this thread while the guard lives, as text.
-#[derive(Clone, Default)]
-pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    pub(super) fn start(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone());
-        tracing::subscriber::set_default(subscriber.finish())
-    }
-
-    pub(super) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-}
-
-impl std::io::Write for Log {
-    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(octets)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

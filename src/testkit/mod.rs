@@ -3,3 +3,4 @@
 //! Behind the feature `testkit`; never part of an installed binary.
 
 pub mod dialogues;
+pub mod log;

@@ -5,7 +5,7 @@ use std::fs;
 use tokio::time::advance;
 
 use super::*;
-use crate::directory::tests::Log;
+use crate::testkit::log::Log;
 
 fn user(name: &str) -> UserName {
     UserName::new(name.as_bytes()).unwrap()

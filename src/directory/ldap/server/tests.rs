@@ -3,7 +3,7 @@
 use super::*;
 use crate::directory::ldap::Scope;
 use crate::directory::template::FilterTemplate;
-use crate::directory::tests::Log;
+use crate::testkit::log::Log;
 
 fn server() -> Server {
     let settings = Settings {
