@@ -22,5 +22,6 @@ pub use dialogue::{
 };
 pub use line::Input;
 pub use replay::{
-    HelloStep, NodeAcceptance, NodeAnswer, NodeFault, NodeHello, NodeRefusal, RefusalKind, Replay, ReplayStep,
+    Command, CommandStep, HelloStep, NodeAcceptance, NodeAnswer, NodeFault, NodeHello, NodeRefusal, RefusalKind,
+    Replay, ReplayStep,
 };

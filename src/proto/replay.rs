@@ -1,6 +1,7 @@
 //! Towards the node: greeting, protection and capabilities first, then one login, then the node's decision.
 //!
-//! Two dialogues one after the other, so that a node that has seen no secret can still be left for another one.
+//! Two dialogues one after the other, so that a node that has seen no secret can still be left for another one. A probe
+//! may go another way after the first: one command that needs no login.
 
 use super::{Input, Protocol, imap, pop3};
 use crate::names::UserName;
@@ -16,7 +17,7 @@ pub enum HelloStep {
     /// The node agreed to TLS: the input must be empty (else somebody injected clear text), then the handshake runs,
     /// then [`NodeHello::secured`].
     StartTls,
-    /// The node greeted and told what it can do: [`NodeHello::replay`] may follow.
+    /// The node greeted and told what it can do: [`NodeHello::replay`] or [`NodeHello::command`] may follow.
     Ready,
 }
 
@@ -59,6 +60,54 @@ impl NodeHello {
         match self {
             Self::Imap(hello) => hello.replay(user, password).map(Replay::Imap),
             Self::Pop3(hello) => hello.replay(user, password).map(Replay::Pop3),
+        }
+    }
+
+    /// Begins one command that needs no login, after [`HelloStep::Ready`]: whether the node answers is all that is asked.
+    pub fn command(self) -> Command {
+        match self {
+            Self::Imap(hello) => Command::Imap(hello.command()),
+            Self::Pop3(hello) => Command::Pop3(hello.command()),
+        }
+    }
+
+    /// The last line to a node that is not needed any more. Its answer need not be waited for.
+    pub fn farewell(protocol: Protocol) -> &'static [u8] {
+        match protocol {
+            Protocol::Imap => imap::node::FAREWELL,
+            Protocol::Pop3 => pop3::node::FAREWELL,
+        }
+    }
+}
+
+/// What must be done next for a node that answers a command.
+#[must_use]
+pub enum CommandStep {
+    /// Nothing can be done without more octets from the node.
+    Wait,
+    /// Send this, then ask for the next step.
+    Send(Vec<u8>),
+    /// The node has answered.
+    Done,
+}
+
+/// One command that needs no login.
+pub enum Command {
+    /// IMAP: NOOP, which must succeed.
+    Imap(imap::node::Command),
+    /// POP3: CAPA; there is no NOOP before the login. Old nodes do not know it, so that a refusal is an answer too.
+    Pop3(pop3::node::Command),
+}
+
+impl Command {
+    /// Takes what it can from the front of the input. The first call needs no input: it says what to send.
+    ///
+    /// # Errors
+    /// The node did not answer the command; the dialogue is over.
+    pub fn step(&mut self, input: &mut Input) -> Result<CommandStep, NodeFault> {
+        match self {
+            Self::Imap(command) => command.step(input),
+            Self::Pop3(command) => command.step(input),
         }
     }
 }
@@ -160,8 +209,12 @@ impl NodeRefusal {
 pub enum RefusalKind {
     /// `[AUTHENTICATIONFAILED]`, `[AUTH]`, or no code at all: the password is wrong, or so the client must believe.
     WrongPassword,
-    /// `[UNAVAILABLE]`, `[SYS/TEMP]`, `[INUSE]`…: the same login may succeed later or elsewhere.
+    /// `[UNAVAILABLE]`, `[SERVERBUG]`, `[SYS/TEMP]`…: the node has trouble of its own; the same login may succeed later
+    /// or elsewhere.
     Temporary,
+    /// IMAP's `[INUSE]`: the mailbox is in use. The same login may succeed later, here or elsewhere; it says nothing
+    /// of the node's health.
+    InUse,
     /// Any other code: `[EXPIRED]`, `[CONTACTADMIN]`, `[LIMIT]`, `[SYS/PERM]`…: final, but not about the password.
     Other,
 }

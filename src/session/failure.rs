@@ -109,7 +109,7 @@ impl Failure {
             Self::ClosedBeforeAnswer | Self::AnswerTimeout => verdict(true, UNAVAILABLE, false),
             Self::Refused(refusal) => match refusal.kind {
                 RefusalKind::WrongPassword => verdict(false, Answer::Relay, true),
-                RefusalKind::Temporary => verdict(true, Answer::Relay, false),
+                RefusalKind::Temporary | RefusalKind::InUse => verdict(true, Answer::Relay, false),
                 RefusalKind::Other => verdict(false, Answer::Relay, false),
             },
             Self::LoginTimeout => verdict(false, UNAVAILABLE, false),
@@ -133,6 +133,7 @@ impl Failure {
             | Self::InsteadOfAnswer(_) => "node-failed",
             Self::Refused(NodeRefusal { kind: RefusalKind::WrongPassword, .. }) => "wrong-password",
             Self::Refused(NodeRefusal { kind: RefusalKind::Temporary, .. }) => "node-unavailable",
+            Self::Refused(NodeRefusal { kind: RefusalKind::InUse, .. }) => "in-use",
             Self::Refused(NodeRefusal { kind: RefusalKind::Other, .. }) => "refused",
             Self::LoginTimeout => "timeout",
         }
@@ -169,6 +170,7 @@ mod tests {
             Failure::AnswerTimeout,
             Failure::LoginTimeout,
             refused(RefusalKind::Temporary),
+            refused(RefusalKind::InUse),
             refused(RefusalKind::Other),
         ];
         assert!(no_guesses.iter().all(|failure| !failure.verdict().guess));

@@ -8,7 +8,8 @@ use std::iter;
 
 use crate::names::UserName;
 use crate::proto::{
-    Channel, ClientDialogue, HelloStep, Input, NodeAnswer, NodeHello, Offer, Protocol, Refusal, ReplayStep, Step, sasl,
+    Channel, ClientDialogue, CommandStep, HelloStep, Input, NodeAnswer, NodeFault, NodeHello, Offer, Protocol, Refusal,
+    ReplayStep, Step, sasl,
 };
 use crate::secret::Secret;
 
@@ -79,21 +80,11 @@ pub fn client_transcript(protocol: Protocol, offer: Offer, data: &[u8], reads: R
 /// What a dialogue says to a node that sends `data`, up to its answer to a login as [`USER`] with [`PASSWORD`].
 pub fn node_transcript(protocol: Protocol, starttls: bool, data: &[u8], reads: Reads<'_>) -> Vec<String> {
     let mut run = Run::new(data, reads);
-    let mut hello = NodeHello::new(protocol, starttls);
-    loop {
-        match hello.step(&mut run.input) {
-            Ok(HelloStep::Wait) if run.read() => {}
-            Ok(HelloStep::Wait) => return run.transcript,
-            Ok(HelloStep::Send(text)) => run.note("say", &text),
-            Ok(HelloStep::StartTls) => {
-                run.note("starttls", b"");
-                hello = hello.secured();
-            }
-            Ok(HelloStep::Ready) => break,
-            Err(fault) => return run.end("fault", fault.to_string().as_bytes()),
-        }
-    }
-    run.note("ready", b"");
+    let hello = match run.greet(protocol, starttls) {
+        Ok(Some(hello)) => hello,
+        Ok(None) => return run.transcript,
+        Err(fault) => return run.end("fault", fault.to_string().as_bytes()),
+    };
     let Some(user) = UserName::new(USER) else { return run.transcript };
     let mut replay = match hello.replay(user, Secret::new(PASSWORD.to_vec())) {
         Ok(replay) => replay,
@@ -111,6 +102,25 @@ pub fn node_transcript(protocol: Protocol, starttls: bool, data: &[u8], reads: R
             Ok(ReplayStep::Answer(NodeAnswer::Refused(refused))) => {
                 return run.end(&format!("refused ({:?})", refused.kind), &refused.text);
             }
+            Err(fault) => return run.end("fault", fault.to_string().as_bytes()),
+        }
+    }
+}
+
+/// What a probe's dialogue says to a node that sends `data`, up to the answer to its one command.
+pub fn command_transcript(protocol: Protocol, starttls: bool, data: &[u8], reads: Reads<'_>) -> Vec<String> {
+    let mut run = Run::new(data, reads);
+    let mut command = match run.greet(protocol, starttls) {
+        Ok(Some(hello)) => hello.command(),
+        Ok(None) => return run.transcript,
+        Err(fault) => return run.end("fault", fault.to_string().as_bytes()),
+    };
+    loop {
+        match command.step(&mut run.input) {
+            Ok(CommandStep::Wait) if run.read() => {}
+            Ok(CommandStep::Wait) => return run.transcript,
+            Ok(CommandStep::Send(text)) => run.note("say", &text),
+            Ok(CommandStep::Done) => return run.end("answered", b""),
             Err(fault) => return run.end("fault", fault.to_string().as_bytes()),
         }
     }
@@ -135,10 +145,12 @@ pub fn client_is_chunking_proof(protocol: Protocol, data: &[u8]) {
 /// demanded.
 pub fn node_is_chunking_proof(protocol: Protocol, data: &[u8]) {
     let (choice, data) = data.split_first().unwrap_or((&0, data));
-    let transcript = |reads| node_transcript(protocol, choice & 1 != 0, data, reads);
-    let whole = transcript(Reads::Whole);
-    assert_eq!(whole, transcript(Reads::Sizes(data)), "cut into small reads");
-    assert_eq!(whole, transcript(Reads::Octets), "one octet at a time");
+    for dialogue in [node_transcript, command_transcript] {
+        let transcript = |reads| dialogue(protocol, choice & 1 != 0, data, reads);
+        let whole = transcript(Reads::Whole);
+        assert_eq!(whole, transcript(Reads::Sizes(data)), "cut into small reads");
+        assert_eq!(whole, transcript(Reads::Octets), "one octet at a time");
+    }
 }
 
 /// Asserts that base64 and the message of PLAIN are read in one way only: what was read, written again, is the same.
@@ -168,6 +180,26 @@ impl<'a> Run<'a> {
         // An octet causes no more than three steps: a login, its answer, and what was said before it.
         let steps_max = 3 * data.len() + 8;
         Self { input: Input::new(), rest: data, sizes: reads.sizes(), transcript: Vec::new(), steps_max }
+    }
+
+    /// The dialogue up to the moment when credentials may be sent; `None` where the octets end before that.
+    fn greet(&mut self, protocol: Protocol, starttls: bool) -> Result<Option<NodeHello>, NodeFault> {
+        let mut hello = NodeHello::new(protocol, starttls);
+        loop {
+            match hello.step(&mut self.input)? {
+                HelloStep::Wait if self.read() => {}
+                HelloStep::Wait => return Ok(None),
+                HelloStep::Send(text) => self.note("say", &text),
+                HelloStep::StartTls => {
+                    self.note("starttls", b"");
+                    hello = hello.secured();
+                }
+                HelloStep::Ready => {
+                    self.note("ready", b"");
+                    return Ok(Some(hello));
+                }
+            }
+        }
     }
 
     /// Moves the next read into the input; false when there is none.

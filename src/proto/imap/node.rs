@@ -1,4 +1,5 @@
-//! What is said with an IMAP node: [`Hello`] up to the moment when it may be sent a password, [`Replay`] for the login.
+//! What is said with an IMAP node: [`Hello`] up to the moment when it may be sent a password, [`Replay`] for the login,
+//! [`Command`] for whether it answers at all.
 //!
 //! A node is one of ours, but what it says may be broken or forged: all of it is bounded, and what is not understood
 //! ends the attempt. Nothing is pipelined: whatever stands behind an answer was not asked for and stays in the input.
@@ -10,13 +11,18 @@ pub use replay::Replay;
 
 use super::response::{self, Response};
 use crate::names::UserName;
-use crate::proto::{HelloStep, Input, NodeFault};
+use crate::proto::{CommandStep, HelloStep, Input, NodeFault};
 use crate::secret::Secret;
 
 /// The tag of our STARTTLS.
 const STARTTLS_TAG: &[u8] = b"f1";
 /// The tag of our CAPABILITY before the login.
 const CAPABILITY_TAG: &[u8] = b"f2";
+/// The tag of a probe's NOOP.
+const NOOP_TAG: &[u8] = b"f5";
+
+/// What a node hears that is not needed any more, before or after a login.
+pub const FAREWELL: &[u8] = b"f6 LOGOUT\r\n";
 
 /// The dialogue with a node that has not been told any secret.
 pub struct Hello {
@@ -86,6 +92,12 @@ impl Hello {
             _ => Err(NodeFault::Garbage),
         }
     }
+
+    /// Begins a NOOP, after [`HelloStep::Ready`].
+    pub fn command(self) -> Command {
+        let state = if matches!(self.state, State::Ready(_)) { CommandState::Say } else { CommandState::Over };
+        Command { state, heard: 0 }
+    }
 }
 
 impl State {
@@ -121,6 +133,54 @@ impl State {
 
 fn command(tag: &[u8], name: &str) -> HelloStep {
     HelloStep::Send([tag, b" ", name.as_bytes(), b"\r\n"].concat())
+}
+
+/// The dialogue with a node that is asked for nothing but an answer.
+pub struct Command {
+    state: CommandState,
+    /// Octets of untagged responses since the command.
+    heard: usize,
+}
+
+#[derive(Clone, Copy)]
+enum CommandState {
+    /// NOOP is to be sent.
+    Say,
+    /// NOOP was sent.
+    Said,
+    /// The node has answered, or failed us.
+    Over,
+}
+
+impl Command {
+    /// Takes what it can from the front of the input. The first call needs no input: it says what to send.
+    ///
+    /// # Errors
+    /// The node did not answer OK, as every node does before and after a login; the dialogue is over.
+    pub fn step(&mut self, input: &mut Input) -> Result<CommandStep, NodeFault> {
+        loop {
+            match std::mem::replace(&mut self.state, CommandState::Over) {
+                CommandState::Over => return Err(NodeFault::Garbage),
+                CommandState::Say => {
+                    self.state = CommandState::Said;
+                    return Ok(CommandStep::Send([NOOP_TAG, b" NOOP\r\n"].concat()));
+                }
+                CommandState::Said => match next_response(input, NOOP_TAG, &mut self.heard)?.map(|(it, _)| it) {
+                    Some(Response::Accepted(_)) => return Ok(CommandStep::Done),
+                    Some(Response::Refused(_) | Response::Bad) => return Err(NodeFault::Bad),
+                    Some(Response::Bye) => return Err(NodeFault::Bye),
+                    Some(Response::Preauth | Response::Continuation) => return Err(NodeFault::Garbage),
+                    Some(Response::Ok(_) | Response::Capability(_) | Response::Data) => {
+                        self.state = CommandState::Said;
+                    }
+                    None => {
+                        self.state = CommandState::Said;
+                        return Ok(CommandStep::Wait);
+                    }
+                },
+            }
+        }
+    }
 }
 
 /// Takes one response from the front of the input, with its octets. Of all since the last tagged one, at most

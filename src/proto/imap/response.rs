@@ -199,7 +199,8 @@ fn kind(code: &Code<'_>) -> RefusalKind {
     match code.name.to_ascii_uppercase().as_slice() {
         // The last two say nothing about the reason.
         b"AUTHENTICATIONFAILED" | b"ALERT" | b"CAPABILITY" => RefusalKind::WrongPassword,
-        b"UNAVAILABLE" | b"INUSE" => RefusalKind::Temporary,
+        b"UNAVAILABLE" | b"SERVERBUG" => RefusalKind::Temporary,
+        b"INUSE" => RefusalKind::InUse,
         b"AUTHORIZATIONFAILED"
         | b"CANNOT"
         | b"CLIENTBUG"
@@ -209,8 +210,7 @@ fn kind(code: &Code<'_>) -> RefusalKind {
         | b"LIMIT"
         | b"NOPERM"
         | b"OVERQUOTA"
-        | b"PRIVACYREQUIRED"
-        | b"SERVERBUG" => RefusalKind::Other,
+        | b"PRIVACYREQUIRED" => RefusalKind::Other,
         // Codes for a login are one atom. `[TRY RFC]` and the like are jokes of old servers.
         _ if code.arguments.is_empty() => RefusalKind::Other,
         _ => RefusalKind::WrongPassword,

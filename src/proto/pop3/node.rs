@@ -1,5 +1,5 @@
-//! The states of a POP3 connection towards a node: up to the moment when it may get credentials ([`Hello`]), and the
-//! replay of one login ([`Replay`]).
+//! The states of a POP3 connection towards a node: up to the moment when it may get credentials ([`Hello`]), the replay
+//! of one login ([`Replay`]), and whether the node answers at all ([`Command`]).
 //!
 //! POP3 answers have no tags: they belong to our commands by their order alone, so one command is sent at a time.
 //! Nothing is said in clear text between STLS and the handshake, and what stands behind the node's agreement to it is
@@ -13,7 +13,7 @@ use super::response::{self, Capabilities, Status};
 use crate::names::UserName;
 use crate::proto::line::Line;
 use crate::proto::{
-    HelloStep, Input, NodeAcceptance, NodeAnswer, NodeFault, NodeRefusal, RefusalKind, ReplayStep, sasl,
+    CommandStep, HelloStep, Input, NodeAcceptance, NodeAnswer, NodeFault, NodeRefusal, RefusalKind, ReplayStep, sasl,
 };
 use crate::secret::Secret;
 
@@ -29,6 +29,9 @@ const LINE_END: usize = 2;
 /// Longest command with its CRLF, in octets (RFC 2449 §4). An initial response that does not fit must be sent behind
 /// the node's challenge instead (RFC 5034 §4); such a line of its own has no limit.
 const COMMAND_MAX: usize = 255;
+
+/// What a node hears that is not needed any more, before or after a login.
+pub const FAREWELL: &[u8] = b"QUIT\r\n";
 
 // ── before the credentials ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -114,6 +117,12 @@ impl Hello {
         };
         Ok(Replay { state })
     }
+
+    /// See [`NodeHello::command`](crate::proto::NodeHello::command).
+    pub fn command(self) -> Command {
+        let state = if matches!(self.state, HelloState::Ready(_)) { HelloState::Open } else { HelloState::Over };
+        Command(Self { state })
+    }
 }
 
 impl Asked {
@@ -146,6 +155,24 @@ impl Listing {
         }
         self.capabilities.add(line);
         Ok(HelloState::Listing(self))
+    }
+}
+
+/// CAPA once more, the only command before the login that changes nothing.
+pub struct Command(Hello);
+
+impl Command {
+    /// See [`crate::proto::Command::step`].
+    pub fn step(&mut self, input: &mut Input) -> Result<CommandStep, NodeFault> {
+        if matches!(self.0.state, HelloState::Over) {
+            return Err(NodeFault::Garbage);
+        }
+        match self.0.step(input)? {
+            HelloStep::Wait => Ok(CommandStep::Wait),
+            HelloStep::Send(line) => Ok(CommandStep::Send(line)),
+            HelloStep::Ready => Ok(CommandStep::Done),
+            HelloStep::StartTls => Err(NodeFault::Garbage),
+        }
     }
 }
 

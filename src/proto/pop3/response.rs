@@ -82,8 +82,7 @@ fn kind(text: &[u8]) -> RefusalKind {
         // The node has trouble of its own; its neighbour may have none.
         RefusalKind::Temporary
     } else {
-        // IN-USE: the password is right and another session holds the maildrop. The island's other node serves the same
-        // maildrop: at best it refuses too, at worst it does not see the lock and lets two sessions delete.
+        // IN-USE: another session holds the maildrop. A neighbour that does not see the lock would let two sessions delete.
         // LOGIN-DELAY: the user comes too often; asking the next node would only help to break that rule.
         // SYS/PERM and codes that we do not know: the node's words are final.
         RefusalKind::Other
@@ -143,6 +142,8 @@ mod tests {
             ("[SYS] hm", RefusalKind::Other),
             ("[SYS/PERM] never", RefusalKind::Other),
             ("[IN-USE] locked", RefusalKind::Other),
+            ("[in-use/by-you] locked", RefusalKind::Other),
+            ("[INUSE] hm", RefusalKind::Other),
             ("[LOGIN-DELAY] too soon", RefusalKind::Other),
         ];
         for (text, expected) in cases {

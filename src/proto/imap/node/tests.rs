@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::proto::imap::tests::{Outcome, consult};
-use crate::proto::{Input, NodeFault};
+use crate::proto::{Input, NodeFault, NodeHello, Protocol};
+use crate::testkit::dialogues::{Reads, command_transcript};
 
 const GREETING: &str = "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready\r\n";
 const SENT: &str = "f3 AUTHENTICATE PLAIN AGJvYgBzZWNyZXQ=\\r\\n";
@@ -260,11 +261,13 @@ fn r_be_01_a_refusal_keeps_its_words() {
         ("NO wrong [UNAVAILABLE]", "WrongPassword", "[AUTHENTICATIONFAILED] wrong [UNAVAILABLE]"),
         ("NO [unavailable] x", "Temporary", "[unavailable] x"),
         ("NO [UNAVAILABLE x] y", "Temporary", "[UNAVAILABLE x] y"),
-        ("NO [INUSE]", "Temporary", "[INUSE]"),
+        ("NO [SERVERBUG] x", "Temporary", "[SERVERBUG] x"),
+        ("NO [INUSE]", "InUse", "[INUSE]"),
+        ("NO [inuse] x", "InUse", "[inuse] x"),
+        ("NO [IN-USE] x", "Other", "[IN-USE] x"),
         ("NO [EXPIRED] x", "Other", "[EXPIRED] x"),
         ("NO [CONTACTADMIN] x", "Other", "[CONTACTADMIN] x"),
         ("NO [LIMIT] x", "Other", "[LIMIT] x"),
-        ("NO [SERVERBUG] x", "Other", "[SERVERBUG] x"),
         ("NO [AUTHORIZATIONFAILED] x", "Other", "[AUTHORIZATIONFAILED] x"),
         ("NO [X-STRANGE] x", "Other", "[X-STRANGE] x"),
         ("NO a\0b\rc", "WrongPassword", "[AUTHENTICATIONFAILED] abc"),
@@ -288,4 +291,57 @@ fn a_node_cannot_break_the_parser() {
     let nested = format!("* 1 FETCH (BODYSTRUCTURE {}\r\n", "(".repeat(8000));
     accepted(&format!("{nested}f3 OK [CAPABILITY X] in\r\n"));
     assert_eq!(fault("* OK [BADCHARSET ({5}\r\n"), NodeFault::Garbage);
+}
+
+/// What becomes of a NOOP that is answered so.
+#[track_caller]
+fn noop(said: &str, expected: &[&str]) {
+    let octets = format!("{GREETING}{said}");
+    let run = |reads| command_transcript(Protocol::Imap, false, octets.as_bytes(), reads);
+    let whole = run(Reads::Whole);
+    assert_eq!(whole, run(Reads::Octets), "{said:.60?}");
+    assert_eq!(whole[..2], ["ready: ".to_owned(), "say: f5 NOOP\\r\\n".to_owned()], "{said:.60?}");
+    assert!(
+        whole.len() <= 4 && whole[2..].iter().zip(expected).all(|(line, start)| line.starts_with(start)),
+        "{whole:?}"
+    );
+    assert_eq!(whole.len() > 2, !expected.is_empty(), "{whole:?}");
+}
+
+#[test]
+fn a_noop_must_be_answered_and_whatever_comes_before_the_answer_is_bounded() {
+    for (said, unused) in [
+        ("f5 OK done\r\n", "0 octets"),
+        ("f5 ok\r\n", "0 octets"),
+        ("* OK still here\r\n* 3 EXISTS\r\n* CAPABILITY X\r\n* NO hm\r\nf5 OK\r\n* BYE\r\n", "7 octets"),
+    ] {
+        noop(said, &["answered: ", unused]);
+    }
+    for said in ["", "f5 O", "* OK wait\r\n", "* LIST {20}\r\nf5 OK\r\n"] {
+        noop(said, &[]);
+    }
+    for (said, expected) in [
+        ("f5 BAD what\r\n", NodeFault::Bad),
+        ("f5 NO not now\r\n", NodeFault::Bad),
+        ("* BYE going\r\n", NodeFault::Bye),
+        ("* PREAUTH x\r\n", NodeFault::Garbage),
+        ("+ go on\r\n", NodeFault::Garbage),
+        ("f3 OK\r\n", NodeFault::Garbage),
+        ("+OK\r\n", NodeFault::Garbage),
+        ("\r\n", NodeFault::Garbage),
+    ] {
+        noop(said, &[&format!("fault: {expected}")]);
+    }
+    let endless = [format!("* OK {}", "x".repeat(9000)), "* 1 EXISTS\r\n".repeat(6000)];
+    for said in endless {
+        let octets = format!("{GREETING}{said}");
+        let steps = command_transcript(Protocol::Imap, false, octets.as_bytes(), Reads::Whole);
+        assert_eq!(steps[2], format!("fault: {}", NodeFault::TooLong), "{said:.60?}");
+    }
+}
+
+#[test]
+fn a_command_before_the_node_is_ready_is_refused_and_the_farewell_is_one_line() {
+    assert!(matches!(Hello::new(false).command().step(&mut Input::new()), Err(NodeFault::Garbage)));
+    assert_eq!(NodeHello::farewell(Protocol::Imap), b"f6 LOGOUT\r\n");
 }

@@ -175,3 +175,35 @@ fn r_be_04_garbage_and_more_than_the_limits_are_faults() {
     assert_transcript(&run(format!("{capa}* BYE\r\n")), &[CAPA, "ready", AUTH, garbage]);
     assert_transcript(&run(format!("{capa}+ more\r\n")), &[CAPA, "ready", AUTH, garbage]);
 }
+
+#[test]
+fn any_whole_answer_to_a_probes_capa_will_do_and_it_is_bounded() {
+    let run = |sent: &str, reads| {
+        let octets = format!("+OK\r\n{WITH_PLAIN}{sent}");
+        dialogues::command_transcript(Protocol::Pop3, false, octets.as_bytes(), reads)
+    };
+    let garbage = "fault: the node answered something that is not this protocol";
+    for (sent, expected) in [
+        ("+OK\r\nTOP\r\n.\r\n+OK", &["answered: ", "3 octets"][..]),
+        ("-ERR what?\r\n", &["answered: ", "0 octets"]),
+        ("+OK\r\nTOP\r\n", &[]),
+        ("", &[]),
+        ("+ \r\n", &[garbage, "0 octets"]),
+        ("* BYE\r\n", &[garbage, "0 octets"]),
+    ] {
+        let whole = run(sent, Reads::Whole);
+        assert_eq!(whole, run(sent, Reads::Octets), "{sent:?}");
+        assert_transcript(&whole, &[&[CAPA, "ready", CAPA], expected].concat());
+    }
+    let endless = [format!("+OK {}", "x".repeat(9000)), format!("+OK\r\n{}", "TOP\r\n".repeat(13_108))];
+    for sent in endless {
+        assert_eq!(run(&sent, Reads::Whole)[3], "fault: the node answered more than the limits allow", "{sent:.60?}");
+    }
+}
+
+#[test]
+fn a_command_before_the_node_is_ready_is_refused_and_the_farewell_is_one_line() {
+    let mut command = NodeHello::new(Protocol::Pop3, false).command();
+    assert!(matches!(command.step(&mut Input::new()), Err(NodeFault::Garbage)));
+    assert_eq!(NodeHello::farewell(Protocol::Pop3), b"QUIT\r\n");
+}
