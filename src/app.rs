@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::config::Settings;
 use crate::directory::{self, Directory, SourceSettings};
 use crate::drain;
+use crate::net::Dialer;
 use crate::net::tls::{self, CertificateError};
 use crate::routing::{Islands, NodeTls};
 use crate::server::{Listener, ListenerTls};
@@ -23,6 +24,9 @@ use crate::session::Context;
 
 /// How long sessions may take to end when mailferry stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often the names of nodes are looked up.
+const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Why mailferry does not start.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +72,7 @@ impl App {
         }
         let addresses = listeners.iter().map(Listener::address).collect();
         let (stop, drain) = drain::channel();
+        tokio::spawn(context.dialer.clone().refresh(drain.clone()));
         for listener in listeners {
             listener.announce();
             tokio::spawn(listener.serve(Arc::clone(&context), drain.clone()));
@@ -97,6 +102,7 @@ fn context(settings: &Settings) -> Result<Context, StartError> {
     for island in settings.islands.iter().filter(|island| island.tls != NodeTls::Off) {
         node_tls.insert(island.name.clone(), roots.client_config(island.ca.as_ref())?);
     }
+    let hosts = settings.islands.iter().flat_map(|island| &island.nodes).map(|node| node.host.clone());
     let islands = Islands::new(settings.islands.clone());
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let run = u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX);
@@ -104,6 +110,7 @@ fn context(settings: &Settings) -> Result<Context, StartError> {
         settings: settings.session.clone(),
         directory,
         islands,
+        dialer: Dialer::new(RESOLVE_INTERVAL, hosts),
         node_tls,
         run,
         begun: AtomicU64::new(0),

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use tracing::{error, info};
 
 use crate::drain::Drain;
-use crate::net::listen;
+use crate::net::{Stream, listen};
 use crate::proto::{Channel, Protocol};
 use crate::session::{self, Context, Door};
 
@@ -93,7 +93,7 @@ impl Listener {
                 Ok((socket, client)) => {
                     exhausted = false;
                     let (context, door) = (Arc::clone(&context), Arc::clone(&self.door));
-                    tokio::spawn(session::run(context, door, socket, client, drain.clone()));
+                    tokio::spawn(session::run(context, door, Stream::Clear(socket), client, drain.clone()));
                 }
                 Err(reason) if is_about_one_connection(&reason) => {}
                 Err(reason) => {

@@ -6,9 +6,11 @@
 pub mod dial;
 pub mod listen;
 pub mod pump;
+pub mod resolve;
 pub mod stream;
 pub mod tls;
 
+pub use dial::Dialer;
 pub use stream::Stream;
 
 use std::time::Duration;

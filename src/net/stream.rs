@@ -25,6 +25,9 @@ pub enum Stream {
     Client(Box<server::TlsStream<Rewound>>),
     /// TLS towards a node.
     Node(Box<client::TlsStream<TcpStream>>),
+    /// A pipe inside the process, for simulations. It knows no TLS and breaks only by ending.
+    #[cfg(feature = "testkit")]
+    Memory(tokio::io::DuplexStream),
 }
 
 impl Stream {
@@ -54,6 +57,8 @@ impl Stream {
             Self::Clear(_) => None,
             Self::Client(stream) => stream.get_ref().1.protocol_version(),
             Self::Node(stream) => stream.get_ref().1.protocol_version(),
+            #[cfg(feature = "testkit")]
+            Self::Memory(_) => None,
         };
         version.and_then(|version| version.as_str())
     }
@@ -67,6 +72,8 @@ impl Breakable for Stream {
             Self::Clear(socket) => socket,
             Self::Client(stream) => &stream.get_ref().0.socket,
             Self::Node(stream) => stream.get_ref().0,
+            #[cfg(feature = "testkit")]
+            Self::Memory(_) => return None,
         };
         let lost = socket.peer_addr().err()?;
         Some(socket.take_error().ok().flatten().unwrap_or(lost))
@@ -121,6 +128,8 @@ impl AsyncRead for Stream {
             Self::Clear(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Client(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Node(stream) => Pin::new(stream).poll_read(cx, buf),
+            #[cfg(feature = "testkit")]
+            Self::Memory(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -131,6 +140,8 @@ impl AsyncWrite for Stream {
             Self::Clear(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Client(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Node(stream) => Pin::new(stream).poll_write(cx, buf),
+            #[cfg(feature = "testkit")]
+            Self::Memory(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -139,6 +150,8 @@ impl AsyncWrite for Stream {
             Self::Clear(stream) => Pin::new(stream).poll_flush(cx),
             Self::Client(stream) => Pin::new(stream).poll_flush(cx),
             Self::Node(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(feature = "testkit")]
+            Self::Memory(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -148,6 +161,8 @@ impl AsyncWrite for Stream {
             Self::Clear(stream) => ready!(Pin::new(stream).poll_shutdown(cx)),
             Self::Client(stream) => ready!(Pin::new(stream).poll_shutdown(cx)),
             Self::Node(stream) => ready!(Pin::new(stream).poll_shutdown(cx)),
+            #[cfg(feature = "testkit")]
+            Self::Memory(stream) => ready!(Pin::new(stream).poll_shutdown(cx)),
         };
         match closed {
             // The peer was faster: what we wanted has happened.

@@ -12,7 +12,6 @@ use super::failure::Failure;
 use super::locate::Destination;
 use super::record::Record;
 use super::wire::Wire;
-use crate::net::{Stream, dial};
 use crate::proto::{HelloStep, NodeAcceptance, NodeAnswer, NodeFault, NodeHello, Protocol, ReplayStep};
 use crate::routing::{Island, Node, NodeTls};
 use crate::secret::Secret;
@@ -68,12 +67,13 @@ async fn greet(
         Protocol::Imap => node.imap_port,
         Protocol::Pop3 => node.pop3_port,
     };
-    let socket = dial::connect(&node.host, port, island.connect_timeout).await.map_err(|error| match error.kind() {
+    let dialled = context.dialer.connect(&node.host, port, island.connect_timeout).await;
+    let stream = dialled.map_err(|error| match error.kind() {
         std::io::ErrorKind::TimedOut => Failure::ConnectTimeout,
         _ => Failure::Connect(error),
     })?;
     let hello = async {
-        let mut wire = Wire::new(Stream::Clear(socket));
+        let mut wire = Wire::new(stream);
         if island.tls == NodeTls::Implicit {
             wire = secure(context, island, node, wire).await?;
         }

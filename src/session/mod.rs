@@ -24,7 +24,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustls::{ClientConfig, ServerConfig};
-use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use self::end::{End, Stage, Who, Why};
@@ -34,6 +33,7 @@ use self::record::Record;
 use crate::directory::Directory;
 use crate::drain::Drain;
 use crate::names::{IslandName, SessionId};
+use crate::net::{Dialer, Stream};
 use crate::proto::{Channel, LoginRequest, Protocol};
 use crate::routing::Islands;
 
@@ -62,6 +62,8 @@ pub struct Context {
     pub directory: Directory,
     /// Route → nodes.
     pub islands: Islands,
+    /// Node → connection.
+    pub dialer: Dialer,
     /// TLS towards the nodes of each island that uses it.
     pub node_tls: HashMap<IslandName, Arc<ClientConfig>>,
     /// Which run of mailferry this is: its start, in seconds since 1970.
@@ -86,7 +88,7 @@ pub struct Door {
 }
 
 /// Serves one connection to its end. Leaves exactly one end record, whatever happens.
-pub async fn run(context: Arc<Context>, door: Arc<Door>, socket: TcpStream, client: SocketAddr, drain: Drain) {
+pub async fn run(context: Arc<Context>, door: Arc<Door>, socket: Stream, client: SocketAddr, drain: Drain) {
     let id = SessionId { run: context.run, number: context.begun.fetch_add(1, Ordering::Relaxed) + 1 };
     let mut record = Record::new(id, door.protocol, client);
     // Boxed, so that the buffers and states of the login are freed before the hours of the relay.
@@ -112,7 +114,7 @@ async fn overdue(drain: &Drain) {
 async fn log_in(
     context: &Context,
     door: &Door,
-    socket: TcpStream,
+    socket: Stream,
     record: &mut Record,
     drain: &Drain,
 ) -> Result<Handoff, End> {

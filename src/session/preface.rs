@@ -1,6 +1,5 @@
 //! Before the first mail octet: implicit TLS, then the greeting.
 
-use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
 use super::budget::Budget;
@@ -12,15 +11,14 @@ use super::{Context, Door};
 use crate::net::Stream;
 use crate::proto::{Channel, ClientDialogue, Offer};
 
-/// From the accepted socket to a client that was greeted.
+/// From the accepted connection to a client that was greeted.
 pub(super) async fn open(
     context: &Context,
     door: &Door,
-    socket: TcpStream,
+    mut stream: Stream,
     budget: &Budget,
     record: &mut Record,
 ) -> Result<Client, End> {
-    let mut stream = Stream::Clear(socket);
     if door.channel == Channel::Tls {
         record.enter(Stage::Tls);
         let Some(config) = door.tls.clone() else { return Err(End::new(Who::Proxy, Why::TlsFailed)) };
