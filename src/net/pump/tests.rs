@@ -1,6 +1,8 @@
 //! The pump between two in-memory pipes.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use std::task::ready;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
