@@ -2,7 +2,8 @@
 //!
 //! No buffer is held while nothing moves: octets are read into one scratch area per worker, inside a single poll, and
 //! written at once. Only what the other side would not take is kept, and that side's source is not read until it is
-//! gone. An end of stream is passed on as such (half-close). This file must not know what the octets mean.
+//! gone. An end of stream is passed on as such (half-close); a node's may be held back for a while, so that the clients
+//! of a node that died do not all come back at once. This file must not know what the octets mean.
 
 mod direction;
 
@@ -14,7 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use self::direction::{Direction, Event, State};
 
@@ -27,6 +28,10 @@ const HALF_CLOSED_IDLE: Duration = Duration::from_secs(60);
 
 /// How often a peer that is not read, because the other one takes nothing, is asked whether it is still there.
 const STALLED_LOOK: Duration = Duration::from_millis(500);
+
+/// How much a client may send to a node that has ended, while the end is held back from it. It is read into nothing, so
+/// that the client's own end is seen; but a client that sends a whole message then waits, rather than to keep us busy.
+const HELD_READ_MAX: usize = 256 * 1024;
 
 thread_local! {
     static SCRATCH_AREA: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
@@ -61,12 +66,16 @@ pub struct Pump {
     to_node: Direction,
     to_client: Direction,
     ended: Option<Ended>,
+    /// When the client's last octets were read.
+    client_sent: Option<Instant>,
 }
 
 impl Pump {
     /// `to_node` and `to_client` are octets that were received before and go first.
     pub fn new(to_node: Vec<u8>, to_client: Vec<u8>) -> Self {
-        Self { to_node: Direction::new(to_node), to_client: Direction::new(to_client), ended: None }
+        let mut to_client = Direction::new(to_client);
+        to_client.is_held = true;
+        Self { to_node: Direction::new(to_node), to_client, ended: None, client_sent: None }
     }
 
     /// Who has ended the copy, if somebody has; it may still be delivering the rest.
@@ -76,16 +85,25 @@ impl Pump {
 
     /// Octets delivered to the node so far.
     pub fn to_node(&self) -> u64 {
-        self.to_node.moved
+        self.to_node.count.moved
     }
 
     /// Octets delivered to the client so far.
     pub fn to_client(&self) -> u64 {
-        self.to_client.moved
+        self.to_client.count.moved
     }
 
     /// Copies until both directions are done, or one is and the other has been silent for too long.
-    pub async fn run<C, N>(&mut self, client: &mut C, node: &mut N) -> Ended
+    ///
+    /// If the node's side ends first, orderly or not, `hold` is asked once. It is told how long ago the client last sent
+    /// an octet here, or that it never did, and says for how long the client is kept as it is before the end is passed
+    /// on to it. What the node had sent before is delivered at once, and a client that ends meanwhile is let go at once.
+    pub async fn run<C, N>(
+        &mut self,
+        client: &mut C,
+        node: &mut N,
+        hold: impl FnOnce(Option<Duration>) -> Duration,
+    ) -> Ended
     where
         C: AsyncRead + AsyncWrite + Breakable + Unpin,
         N: AsyncRead + AsyncWrite + Breakable + Unpin,
@@ -96,6 +114,13 @@ impl Pump {
             if ended.is_ready() { ended } else { self.look_for_breaks(cx, &mut look, client, node) }
         })
         .await;
+        if self.ended.as_ref().is_some_and(|ended| ended.by == Peer::Node) {
+            let time = hold(self.client_sent.map(|at| at.elapsed()));
+            if !time.is_zero() {
+                self.hold(client, node, time).await;
+            }
+            self.to_client.is_held = false;
+        }
         // Only now is there a timer; a session that nobody has begun to close has none.
         let mut timer = pin!(sleep_until(Instant::now()));
         let mut moved = u64::MAX;
@@ -106,6 +131,27 @@ impl Pump {
         })
         .await;
         self.ended.take().unwrap_or(Ended { by: Peer::Client, error: None })
+    }
+
+    /// Keeps the node's end from the client for this time, or until the client ends.
+    async fn hold<C, N>(&mut self, client: &mut C, node: &mut N, time: Duration)
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+        N: AsyncRead + AsyncWrite + Unpin,
+    {
+        if !self.to_node.is_done() {
+            self.to_node.state = State::Discarding { most: HELD_READ_MAX };
+        }
+        // Boxed, because every session has room for what stands in this future, and few need it.
+        let mut over = Box::pin(sleep(time));
+        poll_fn(|cx| {
+            let ended = self.poll(cx, client, node, |pump| pump.to_node.is_done());
+            if ended.is_ready() { ended } else { over.as_mut().poll(cx) }
+        })
+        .await;
+        if let State::Discarding { most } = &mut self.to_node.state {
+            *most = usize::MAX;
+        }
     }
 
     /// Drives both directions. Ready when nothing is left to do, or when it is `enough`.
@@ -120,6 +166,7 @@ impl Pump {
         C: AsyncRead + AsyncWrite + Unpin,
         N: AsyncRead + AsyncWrite + Unpin,
     {
+        let read_before = self.to_node.count.read;
         SCRATCH_AREA.with_borrow_mut(|scratch| {
             while let Poll::Ready(event) = self.to_node.poll(cx, scratch, client, node) {
                 self.on_the_way_to_node(event);
@@ -128,6 +175,9 @@ impl Pump {
                 self.on_the_way_to_client(event);
             }
         });
+        if self.to_node.count.read != read_before {
+            self.client_sent = Some(Instant::now());
+        }
         let done = (self.to_node.is_done() && self.to_client.is_done()) || enough(self);
         if done { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -146,7 +196,7 @@ impl Pump {
             // The node takes nothing more, but what it said before may still be on its way to the client. So the client
             // is read on, into nothing: a socket closed over unread octets is reset, and takes what it sent with it.
             Event::WriteFailed(error) => {
-                self.to_node.state = State::Discarding;
+                self.to_node.state = State::Discarding { most: usize::MAX };
                 self.note(Peer::Node, Some(error));
             }
         }
@@ -193,12 +243,15 @@ impl Pump {
     }
 
     fn note(&mut self, by: Peer, error: Option<io::Error>) {
+        if self.ended.is_none() && by == Peer::Client {
+            self.to_client.is_held = false;
+        }
         self.ended.get_or_insert(Ended { by, error });
     }
 
     /// Starts the timer again whenever something has moved since it was last looked at.
     fn arm(&self, timer: &mut Pin<&mut Sleep>, moved: &mut u64) {
-        let now_moved = self.to_node.moved + self.to_client.moved;
+        let now_moved = self.to_node.count.moved + self.to_client.count.moved;
         if *moved != now_moved {
             *moved = now_moved;
             timer.as_mut().reset(Instant::now() + HALF_CLOSED_IDLE);

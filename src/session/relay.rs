@@ -18,7 +18,7 @@ pub(super) async fn run(handoff: Handoff, record: &mut Record, drain: &Drain) ->
     let Handoff { mut client, mut node, mut pump } = handoff;
     record.enter(Stage::Relay);
     let ended = tokio::select! {
-        ended = pump.run(&mut client, &mut node) => Some(ended),
+        ended = pump.run(&mut client, &mut node, |_| Duration::ZERO) => Some(ended),
         () = drain.signalled() => None,
     };
     if ended.is_none() {

@@ -11,16 +11,27 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// One direction of the copy.
 pub(super) struct Direction {
     pub(super) state: State,
+    pub(super) count: Count,
+    /// Whether the source's end is not to be passed on yet.
+    pub(super) is_held: bool,
+}
+
+/// Octets since the copy began.
+#[derive(Default)]
+pub(super) struct Count {
+    /// Read from the source, to be passed on.
+    pub(super) read: u64,
+    /// Delivered to the destination, with what was received before.
     pub(super) moved: u64,
 }
 
 pub(super) enum State {
     /// Octets are read and written. What the destination has not taken yet is kept here, and nothing more is read.
     Open { rest: Vec<u8>, written: usize },
-    /// The source has ended; the rest is written and the end passed on.
-    Closing { rest: Vec<u8>, written: usize },
-    /// The destination is gone; what comes is read and dropped until the source ends.
-    Discarding,
+    /// The source has ended and everything is written; the end is passed on.
+    Closing,
+    /// The destination is gone; what comes is read and dropped until the source ends, or there was too much.
+    Discarding { most: usize },
     /// Nothing more will happen.
     Done,
 }
@@ -35,7 +46,7 @@ pub(super) enum Event {
 
 impl Direction {
     pub(super) fn new(rest: Vec<u8>) -> Self {
-        Self { state: State::Open { rest, written: 0 }, moved: 0 }
+        Self { state: State::Open { rest, written: 0 }, count: Count::default(), is_held: false }
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -61,31 +72,33 @@ impl Direction {
     {
         let moved = match &mut self.state {
             State::Done => return Poll::Pending,
-            State::Discarding => {
-                let mut buf = ReadBuf::new(scratch);
-                while ready!(Pin::new(&mut *from).poll_read(cx, &mut buf)).is_ok() && !buf.filled().is_empty() {
-                    buf.clear();
+            State::Discarding { most } => {
+                while *most > 0 {
+                    let mut buf = ReadBuf::new(scratch);
+                    if ready!(Pin::new(&mut *from).poll_read(cx, &mut buf)).is_err() || buf.filled().is_empty() {
+                        self.state = State::Done;
+                        return Poll::Pending;
+                    }
+                    *most = most.saturating_sub(buf.filled().len());
                 }
-                self.state = State::Done;
                 return Poll::Pending;
             }
-            State::Open { rest, written } => ready!(move_on(cx, scratch, from, to, rest, written, &mut self.moved)),
-            State::Closing { rest, written } => {
-                match ready!(write_rest(cx, to, rest, written, &mut self.moved)) {
-                    // Whether the destination heard of the end or was gone already is the same to us.
-                    Ok(()) => ready!(Pin::new(to).poll_shutdown(cx)).unwrap_or(()),
-                    Err(error) => {
-                        self.state = State::Done;
-                        return Poll::Ready(Event::WriteFailed(error));
-                    }
-                }
+            State::Open { rest, written } => ready!(move_on(cx, scratch, from, to, rest, written, &mut self.count)),
+            // What was written must not wait for the end in some buffer of TLS.
+            State::Closing if self.is_held => match ready!(Pin::new(to).poll_flush(cx)) {
+                Ok(()) => return Poll::Pending,
+                Err(error) => Event::WriteFailed(error),
+            },
+            State::Closing => {
+                // Whether the destination heard of the end or was gone already is the same to us.
+                ready!(Pin::new(to).poll_shutdown(cx)).unwrap_or(());
                 self.state = State::Done;
                 return Poll::Pending;
             }
         };
         match moved {
             Event::SourceEnded(error) => {
-                self.state = State::Closing { rest: Vec::new(), written: 0 };
+                self.state = State::Closing;
                 Poll::Ready(Event::SourceEnded(error))
             }
             Event::WriteFailed(error) => {
@@ -104,10 +117,10 @@ fn move_on<S: AsyncRead + Unpin, D: AsyncWrite + Unpin>(
     to: &mut D,
     rest: &mut Vec<u8>,
     written: &mut usize,
-    moved: &mut u64,
+    count: &mut Count,
 ) -> Poll<Event> {
     loop {
-        if let Err(error) = ready!(write_rest(cx, to, rest, written, moved)) {
+        if let Err(error) = ready!(write_rest(cx, to, rest, written, &mut count.moved)) {
             return Poll::Ready(Event::WriteFailed(error));
         }
         let mut buf = ReadBuf::new(scratch);
@@ -121,10 +134,13 @@ fn move_on<S: AsyncRead + Unpin, D: AsyncWrite + Unpin>(
             }
             Poll::Ready(Err(error)) => return Poll::Ready(Event::SourceEnded(Some(error))),
             Poll::Ready(Ok(())) if buf.filled().is_empty() => return Poll::Ready(Event::SourceEnded(None)),
-            Poll::Ready(Ok(())) => match write_now(cx, to, buf.filled(), moved) {
-                Ok(taken) => *rest = buf.filled().get(taken..).unwrap_or_default().to_vec(),
-                Err(error) => return Poll::Ready(Event::WriteFailed(error)),
-            },
+            Poll::Ready(Ok(())) => {
+                count.read += buf.filled().len() as u64;
+                match write_now(cx, to, buf.filled(), &mut count.moved) {
+                    Ok(taken) => *rest = buf.filled().get(taken..).unwrap_or_default().to_vec(),
+                    Err(error) => return Poll::Ready(Event::WriteFailed(error)),
+                }
+            }
         }
     }
 }
