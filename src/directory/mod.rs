@@ -8,6 +8,7 @@ pub mod cache;
 pub mod file;
 pub mod ldap;
 pub mod template;
+mod throttle;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,7 +29,17 @@ pub struct Directory {
 enum Source {
     Ldap(ldap::Ldap),
     File(file::File),
+    #[cfg(feature = "testkit")]
+    Script(Script),
 }
+
+/// What a test wants the directory to say.
+#[cfg(feature = "testkit")]
+type Script = Box<dyn Fn(UserName) -> ScriptFuture + Send + Sync>;
+
+/// What one question to a scripted directory comes to. It may take as long as it likes: clocks may be paused.
+#[cfg(feature = "testkit")]
+pub type ScriptFuture = Pin<Box<dyn Future<Output = Result<Route, LookupError>> + Send>>;
 
 /// Why there is no directory. The texts are for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,15 +65,24 @@ impl Directory {
     /// # Errors
     /// When the settings cannot work, whatever the servers do. A server that is down is no error.
     pub fn new(settings: &Settings, tls: Option<Arc<ClientConfig>>) -> Result<Self, DirectoryError> {
-        Ok(match &settings.source {
-            SourceSettings::Ldap(ldap) => Self {
-                cache: Cache::new(&settings.cache),
-                source: Arc::new(Source::Ldap(ldap::Ldap::new(ldap, tls.as_ref())?)),
-            },
-            SourceSettings::File(file) => {
-                Self { cache: Cache::new(&settings.cache), source: Arc::new(Source::File(file::File::new(file)?)) }
-            }
-        })
+        let source = match &settings.source {
+            SourceSettings::Ldap(ldap) => Source::Ldap(ldap::Ldap::new(ldap, tls.as_ref())?),
+            SourceSettings::File(file) => Source::File(file::File::new(file)?),
+        };
+        Ok(Self::over(source, &settings.cache))
+    }
+
+    fn over(source: Source, settings: &cache::Settings) -> Self {
+        Self { cache: Cache::new(settings), source: Arc::new(source) }
+    }
+
+    /// A directory whose answers a test gives, behind the real cache. Opens no socket. Named `script` in answers.
+    #[cfg(feature = "testkit")]
+    pub fn scripted(
+        cache: &cache::Settings,
+        answer: impl Fn(UserName) -> ScriptFuture + Send + Sync + 'static,
+    ) -> Self {
+        Self::over(Source::Script(Box::new(answer)), cache)
     }
 
     /// The user's route, from the cache where it is fresh there. Within a tokio runtime only. Dropping the future
@@ -72,11 +92,29 @@ impl Directory {
     /// # Errors
     /// See [`LookupError`]; never mixed up.
     pub async fn locate(&self, user: &UserName) -> Result<Located, LookupError> {
-        let edition = match &*self.source {
+        self.cache.locate(user, self.edition().await, self.asking(user)).await
+    }
+
+    /// The user's route as the directory says it now, for a login that was refused on a route from the cache: has the
+    /// user been moved? What it says replaces what the cache has, unless the directory is in trouble. One question for
+    /// all who ask at once; an answer of the last second to such a question is given again, as [`Found::Cached`]. `None` where more
+    /// than 50 such questions a second are asked, of all users together: then the directory is not asked, because
+    /// guessed passwords must not flood it. Takes as long as [`Self::locate`], and cannot be cancelled either.
+    ///
+    /// # Errors
+    /// See [`LookupError`]. An old route is never given: a directory that is unavailable is an error.
+    pub async fn locate_afresh(&self, user: &UserName) -> Option<Result<Located, LookupError>> {
+        self.cache.locate_afresh(user, self.edition().await, self.asking(user)).await
+    }
+
+    /// Which edition of the source the cache's answers must be of.
+    async fn edition(&self) -> u64 {
+        match &*self.source {
             Source::Ldap(_) => 0,
+            #[cfg(feature = "testkit")]
+            Source::Script(_) => 0,
             Source::File(file) => file.edition().await,
-        };
-        self.cache.locate(user, edition, self.asking(user)).await
+        }
     }
 
     fn asking(&self, user: &UserName) -> impl FnOnce() -> AskFuture + Send + use<> {
@@ -86,6 +124,8 @@ impl Directory {
                 match &*source {
                     Source::Ldap(ldap) => ldap.ask(&user).await,
                     Source::File(file) => file.ask(&user).await,
+                    #[cfg(feature = "testkit")]
+                    Source::Script(answer) => answer(user).await.map(|route| (route, Arc::from("script"))),
                 }
             })
         }
