@@ -73,6 +73,7 @@ impl App {
         let addresses = listeners.iter().map(Listener::address).collect();
         let (stop, drain) = drain::channel();
         tokio::spawn(context.dialer.clone().refresh(drain.clone()));
+        tokio::spawn(context.directory.clone().keep(drain.clone()));
         for listener in listeners {
             listener.announce();
             tokio::spawn(listener.serve(Arc::clone(&context), drain.clone()));

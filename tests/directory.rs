@@ -44,6 +44,7 @@ fn directory(settings: ldap::Settings, tls: Option<Arc<ClientConfig>>) -> Direct
         ttl: Duration::ZERO,
         negative_ttl: Duration::ZERO,
         stale: Duration::from_secs(3600),
+        file: None,
     };
     Directory::new(&Settings { source: SourceSettings::Ldap(settings), cache }, tls).unwrap()
 }
@@ -240,8 +241,13 @@ async fn names_are_data_whatever_their_octets() {
 
 #[tokio::test]
 async fn settings_that_cannot_work_are_refused_at_the_start() {
-    let cache =
-        cache::Settings { capacity: 1, ttl: Duration::ZERO, negative_ttl: Duration::ZERO, stale: Duration::ZERO };
+    let cache = cache::Settings {
+        capacity: 1,
+        ttl: Duration::ZERO,
+        negative_ttl: Duration::ZERO,
+        stale: Duration::ZERO,
+        file: None,
+    };
     let error = |source| {
         Directory::new(&Settings { source: SourceSettings::Ldap(source), cache: cache.clone() }, None).err().unwrap()
     };

@@ -200,5 +200,6 @@ fn cache(directory: &DeTable<'_>, notes: &Notes) -> Option<cache::Settings> {
         ttl: ttl.into_inner(),
         negative_ttl: negative_ttl?.into_inner(),
         stale: stale.into_inner(),
+        file: None,
     })
 }

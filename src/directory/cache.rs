@@ -2,20 +2,25 @@
 //!
 //! Two tables. `fresh` holds the directory's answers, "no such user" included, for as long as they are believed.
 //! `stale` holds the last route of each user for much longer, and is read only while the directory is unavailable.
-//! Ages are measured by tokio's clock, in the entries themselves; moka's own expiry only gives the memory back.
+//! Ages are measured by tokio's clock, in the entries themselves; moka's own expiry only gives the memory back. Only
+//! `stale` is kept over a restart, and what was kept comes back into it alone: it is never believed like an answer.
 //!
 //! However many ask for one user at once, the directory is asked once, in a task that nobody's hang-up can cancel, and
 //! all get the same answer. Never cached as an answer: an ambiguity, an unavailable directory.
 //! The key is the name's octets and nothing else: IMAP and POP3 share the entries. A source that changes as a whole,
 //! like a file, counts its editions: an answer of an older one is fresh no more, but still an old route.
 
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use moka::Expiry;
 use moka::ops::compute::Op;
 use tokio::time::Instant;
 
+use super::snapshot::Entry;
 use super::throttle::Throttle;
 use super::{Found, Located, LookupError, Route};
 use crate::names::UserName;
@@ -38,6 +43,8 @@ pub struct Settings {
     pub negative_ttl: Duration,
     /// How long an old route serves while the directory is unavailable. Counted from when the directory said it.
     pub stale: Duration,
+    /// Where routes are kept over a restart; absent, a restart forgets them.
+    pub file: Option<PathBuf>,
 }
 
 /// What a source says: a route and who said it.
@@ -49,6 +56,8 @@ pub(super) struct Cache {
     lifetimes: Lifetimes,
     fresh: moka::future::Cache<UserName, Heard>,
     stale: moka::future::Cache<UserName, Known>,
+    /// How often `stale` has changed.
+    changes: Arc<AtomicU64>,
     /// For the questions that the cache could have answered.
     extra: Arc<Mutex<Throttle>>,
 }
@@ -59,6 +68,14 @@ struct Known {
     /// Shared by both tables.
     said: Arc<(Route, Arc<str>)>,
     at: Instant,
+    /// How old it was then already: more than nothing where it was kept over a restart.
+    before: Duration,
+}
+
+impl Known {
+    fn age(&self) -> Duration {
+        self.before.saturating_add(self.at.elapsed())
+    }
 }
 
 /// The end of a flight.
@@ -121,13 +138,14 @@ impl Expiry<UserName, Heard> for Lifetimes {
 
 impl Cache {
     pub(super) fn new(settings: &Settings) -> Self {
-        let Settings { capacity, ttl, negative_ttl, stale } = *settings;
+        let Settings { capacity, ttl, negative_ttl, stale, file: _ } = *settings;
         let [ttl, negative_ttl, stale] = [ttl, negative_ttl, stale].map(|lifetime| lifetime.min(LONGEST));
         let lifetimes = Lifetimes { ttl, negative_ttl, stale };
         Self {
             lifetimes,
             fresh: moka::future::Cache::builder().max_capacity(capacity).expire_after(lifetimes).build(),
             stale: moka::future::Cache::builder().max_capacity(capacity).time_to_live(stale).build(),
+            changes: Arc::default(),
             extra: Arc::default(),
         }
     }
@@ -230,8 +248,15 @@ impl Cache {
         let at = Instant::now();
         let outcome = answer.map(Arc::new);
         match &outcome {
-            Ok(said) => self.stale.insert(user, Known { said: Arc::clone(said), at }).await,
-            Err(LookupError::NotFound) => self.stale.invalidate(&user).await,
+            Ok(said) => {
+                self.stale.insert(user, Known { said: Arc::clone(said), at, before: Duration::ZERO }).await;
+                self.changes.fetch_add(1, Ordering::Release);
+            }
+            Err(LookupError::NotFound) => {
+                if self.stale.remove(&user).await.is_some() {
+                    self.changes.fetch_add(1, Ordering::Release);
+                }
+            }
             // The directory contradicts itself, or is silent: neither says that the old route is wrong.
             Err(LookupError::Ambiguous(_) | LookupError::Unavailable(_)) => {}
         }
@@ -250,8 +275,39 @@ impl Cache {
 
     async fn old_route(&self, user: &UserName) -> Option<Located> {
         let known = self.stale.get(user).await?;
-        let age = known.at.elapsed();
+        let age = known.age();
         (age < self.lifetimes.stale).then(|| located(&known.said, Found::Stale { age }))
+    }
+
+    /// Grows with each change of the old routes.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// The old routes, in no order, with the times that their ages mean when `since_1970` is now. Blocks nobody for long.
+    pub(super) fn known(&self, since_1970: Duration) -> impl Iterator<Item = Entry> {
+        let stale = self.lifetimes.stale;
+        self.stale.iter().filter_map(move |(user, known)| {
+            let age = known.age();
+            let said = since_1970.saturating_sub(age).as_secs();
+            (age < stale).then(|| Entry { user: (*user).clone(), route: known.said.0.clone(), said })
+        })
+    }
+
+    /// What was kept becomes old routes again, unless it is too old by now; what the directory is to say in the future
+    /// counts as said now. Returns how many there are. Only for a cache that nobody uses yet.
+    pub(super) fn restore(&self, entries: Vec<Entry>, by: &Arc<str>, since_1970: Duration) -> usize {
+        let at = Instant::now();
+        let mut restored = 0;
+        for Entry { user, route, said } in entries {
+            let before = since_1970.saturating_sub(Duration::from_secs(said));
+            if before < self.lifetimes.stale {
+                let known = Known { said: Arc::new((route, Arc::clone(by))), at, before };
+                // Inserting only ever waits for others' insertions.
+                restored += usize::from(self.stale.insert(user, known).now_or_never().is_some());
+            }
+        }
+        restored
     }
 }
 

@@ -6,10 +6,13 @@
 
 pub mod cache;
 pub mod file;
+mod keep;
 pub mod ldap;
+pub mod snapshot;
 pub mod template;
 mod throttle;
 
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +20,7 @@ use std::time::Duration;
 use rustls::ClientConfig;
 
 use self::cache::{Answer, Cache};
+use crate::drain::Drain;
 use crate::names::{IslandName, UserName};
 
 /// The directory behind its cache. Cheap to clone; clones share everything.
@@ -24,6 +28,8 @@ use crate::names::{IslandName, UserName};
 pub struct Directory {
     cache: Cache,
     source: Arc<Source>,
+    /// Where routes are kept over a restart.
+    file: Option<Arc<Path>>,
 }
 
 enum Source {
@@ -59,7 +65,8 @@ pub enum DirectoryError {
 }
 
 impl Directory {
-    /// Reads the file, or prepares for the LDAP servers without connecting to them. `tls` serves `ldaps://` and
+    /// Reads the file, or prepares for the LDAP servers without connecting to them; then reads the routes that were
+    /// kept over a restart, which blocks for about a second for a million of them. `tls` serves `ldaps://` and
     /// StartTLS; it may be absent where [`ldap::Settings::uses_tls`] is false for all URLs.
     ///
     /// # Errors
@@ -73,7 +80,12 @@ impl Directory {
     }
 
     fn over(source: Source, settings: &cache::Settings) -> Self {
-        Self { cache: Cache::new(settings), source: Arc::new(source) }
+        let cache = Cache::new(settings);
+        let file: Option<Arc<Path>> = settings.file.as_deref().map(Arc::from);
+        if let Some(path) = &file {
+            keep::restore(&cache, path);
+        }
+        Self { cache, source: Arc::new(source), file }
     }
 
     /// A directory whose answers a test gives, behind the real cache. Opens no socket. Named `script` in answers.
@@ -105,6 +117,15 @@ impl Directory {
     /// See [`LookupError`]. An old route is never given: a directory that is unavailable is an error.
     pub async fn locate_afresh(&self, user: &UserName) -> Option<Result<Located, LookupError>> {
         self.cache.locate_afresh(user, self.edition().await, self.asking(user)).await
+    }
+
+    /// Keeps the routes over a restart: writes them every minute if any has changed, and once more when the signal
+    /// comes, for which stopping waits. To be run as a task of its own; returns at once where no file is set. The
+    /// next start reads what was written as old routes: they serve while the directory is unavailable.
+    pub async fn keep(self, drain: Drain) {
+        if let Some(path) = self.file {
+            keep::keep(self.cache, path, drain).await;
+        }
     }
 
     /// Which edition of the source the cache's answers must be of.

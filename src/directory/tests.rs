@@ -11,7 +11,7 @@ fn directory(dir: &TempDir, content: &str) -> Directory {
     let path = dir.path().join("users");
     std::fs::write(&path, content).unwrap();
     let (ttl, negative_ttl, stale) = (Duration::from_secs(300), Duration::from_secs(30), Duration::from_secs(3600));
-    let cache = cache::Settings { capacity: 100, ttl, negative_ttl, stale };
+    let cache = cache::Settings { capacity: 100, ttl, negative_ttl, stale, file: None };
     Directory::new(&Settings { source: SourceSettings::File(file::Settings { path }), cache }, None).unwrap()
 }
 
@@ -53,7 +53,7 @@ async fn while_the_file_is_gone_old_routes_serve_and_others_are_told_apart_from_
 #[tokio::test(start_paused = true)]
 async fn a_scripted_directory_says_what_the_test_wants_through_the_real_cache() {
     let (ttl, negative_ttl, stale) = (Duration::from_secs(300), Duration::from_secs(30), Duration::from_secs(3600));
-    let cache = cache::Settings { capacity: 100, ttl, negative_ttl, stale };
+    let cache = cache::Settings { capacity: 100, ttl, negative_ttl, stale, file: None };
     let down = Arc::new(AtomicBool::new(false));
     let is_down = Arc::clone(&down);
     let directory = Directory::scripted(&cache, move |user| {

@@ -75,6 +75,7 @@ fn a_minimal_site_gets_the_defaults() {
                 ttl: seconds(300),
                 negative_ttl: seconds(30),
                 stale: seconds(86_400),
+                file: None,
             },
         },
         islands: vec![Island {
@@ -143,8 +144,13 @@ fn every_value_arrives_where_it_is_meant_for() {
         pool: 16,
     });
     assert_eq!(settings.directory.source, expected);
-    let expected =
-        cache::Settings { capacity: 1_000_000, ttl: seconds(600), negative_ttl: Duration::ZERO, stale: seconds(600) };
+    let expected = cache::Settings {
+        capacity: 1_000_000,
+        ttl: seconds(600),
+        negative_ttl: Duration::ZERO,
+        stale: seconds(600),
+        file: None,
+    };
     assert_eq!(settings.directory.cache, expected);
     assert_eq!(settings.islands, islands());
 }

@@ -171,6 +171,7 @@ fn settings(spec: &Spec, dir: &TempDir, certificate: CertificateFiles) -> Settin
                 ttl: Duration::from_secs(300),
                 negative_ttl: Duration::from_secs(30),
                 stale: Duration::from_secs(3600),
+                file: None,
             },
         },
         islands: vec![island("a", &spec.a, spec, &certificate.chain), island("b", &spec.b, spec, &certificate.chain)],

@@ -14,6 +14,7 @@ const SETTINGS: Settings = Settings {
     ttl: Duration::from_secs(300),
     negative_ttl: Duration::from_secs(30),
     stale: Duration::from_secs(86_400),
+    file: None,
 };
 
 /// Says the same until told otherwise, counts how often, and can keep everybody waiting.
@@ -163,7 +164,7 @@ async fn what_an_older_edition_of_the_source_said_is_believed_no_more() {
 #[tokio::test(start_paused = true)]
 async fn endless_lifetimes_are_lawful() {
     let endless = Duration::MAX;
-    let settings = Settings { capacity: 1, ttl: endless, negative_ttl: endless, stale: endless };
+    let settings = Settings { capacity: 1, ttl: endless, negative_ttl: endless, stale: endless, file: None };
     let (cache, script) = (Cache::new(&settings), Script::new(island("a")));
     assert_eq!(locate(&cache, &script).await, "a asked ldap://x");
     assert_eq!(locate(&cache, &script).await, "a cached 0");
@@ -373,4 +374,84 @@ async fn guessed_passwords_cannot_flood_the_directory() {
     advance(Duration::from_millis(20)).await;
     assert_eq!(afresh(&cache, &script).await, "a asked ldap://x");
     assert_eq!(locate(&cache, &script).await, "a cached 0", "ordinary look-ups know no such limit");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_kept_serves_only_as_an_old_route_of_its_true_age() {
+    let wall = seconds(1_700_000_000);
+    let (cache, script) = (Cache::new(&SETTINGS), Script::new(island("a")));
+    locate(&cache, &script).await;
+    advance(seconds(1000)).await;
+    let kept: Vec<Entry> = cache.known(wall).collect();
+    let route = Route { island: IslandName::new("a"), login: None };
+    assert_eq!(kept, [Entry { user: bob(), route, said: 1_699_999_000 }]);
+
+    // Mailferry was away for an hour.
+    let cache = Cache::new(&SETTINGS);
+    assert_eq!(cache.restore(kept.clone(), &"file".into(), wall + seconds(3600)), 1);
+    script.now_says(down());
+    assert_eq!(locate(&cache, &script).await, "a stale 4600");
+    assert_eq!(afresh(&cache, &script).await, "the directory is unavailable: down");
+    advance(seconds(86_400 - 4600 - 1)).await;
+    assert_eq!(locate(&cache, &script).await, "a stale 86399");
+    advance(seconds(1)).await;
+    assert_eq!(locate(&cache, &script).await, "the directory is unavailable: down");
+    assert_eq!(cache.known(wall).count(), 0, "too old to be kept again");
+
+    let cache = Cache::new(&SETTINGS);
+    cache.restore(kept, &"file".into(), wall);
+    script.now_says(island("b"));
+    assert_eq!(locate(&cache, &script).await, "b asked ldap://x", "what was kept is not believed");
+    script.now_says(Err(LookupError::NotFound));
+    advance(seconds(300)).await;
+    locate(&cache, &script).await;
+    assert_eq!(cache.known(wall).count(), 0, "unknown users are not kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_of_the_future_are_now_and_what_is_too_old_is_dropped() {
+    let wall = seconds(1_700_000_000);
+    let cases = [
+        (1_700_000_000, "a stale 0"),
+        (1_700_000_001, "a stale 0"),
+        (u64::MAX, "a stale 0"),
+        (1_700_000_000 - 86_399, "a stale 86399"),
+        (1_700_000_000 - 86_400, "the directory is unavailable: down"),
+        (0, "the directory is unavailable: down"),
+    ];
+    for (said, expected) in cases {
+        let (cache, script) = (Cache::new(&SETTINGS), Script::new(down()));
+        let entry = Entry { user: bob(), route: Route { island: IslandName::new("a"), login: None }, said };
+        let restored = cache.restore(vec![entry], &"file".into(), wall);
+        assert_eq!(restored == 1, expected.contains("stale"), "{said}");
+        assert_eq!(locate(&cache, &script).await, expected, "{said}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_changes_the_old_routes_counts_as_a_change() {
+    let (cache, script) = (Cache::new(&SETTINGS), Script::new(Err(LookupError::NotFound)));
+    let mut seen = Vec::new();
+    for answer in [Err(LookupError::NotFound), down(), island("a"), down(), Err(LookupError::NotFound)] {
+        script.now_says(answer);
+        locate(&cache, &script).await;
+        advance(seconds(300)).await;
+        seen.push(cache.changes());
+    }
+    assert_eq!(seen, [0, 0, 1, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_kept_routes_come_back_whole_and_no_more_than_the_cache_may_hold() {
+    let entry = |number: u32| Entry {
+        user: UserName::new(format!("user{number}").as_bytes()).unwrap(),
+        route: Route { island: IslandName::new("a"), login: None },
+        said: 1_700_000_000,
+    };
+    for (capacity, expected) in [(10_000, 10_000), (100, 100)] {
+        let cache = Cache::new(&Settings { capacity, ..SETTINGS });
+        cache.restore((0..10_000).map(entry).collect(), &"file".into(), seconds(1_700_000_000));
+        cache.stale.run_pending_tasks().await;
+        assert_eq!(cache.known(seconds(1_700_000_000)).count(), expected);
+    }
 }
