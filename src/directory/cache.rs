@@ -279,6 +279,11 @@ impl Cache {
         (age < self.lifetimes.stale).then(|| located(&known.said, Found::Stale { age }))
     }
 
+    /// Has this user an old route, should the directory be unavailable?
+    pub(super) async fn has_old_route(&self, user: &UserName) -> bool {
+        self.old_route(user).await.is_some()
+    }
+
     /// Grows with each change of the old routes.
     pub(super) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)

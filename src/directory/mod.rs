@@ -20,6 +20,7 @@ use std::time::Duration;
 use rustls::ClientConfig;
 
 use self::cache::{Answer, Cache};
+use self::ldap::Patience;
 use crate::drain::Drain;
 use crate::names::{IslandName, UserName};
 
@@ -104,7 +105,7 @@ impl Directory {
     /// # Errors
     /// See [`LookupError`]; never mixed up.
     pub async fn locate(&self, user: &UserName) -> Result<Located, LookupError> {
-        self.cache.locate(user, self.edition().await, self.asking(user)).await
+        self.cache.locate(user, self.edition().await, self.asking(user, Wanted::Route)).await
     }
 
     /// The user's route as the directory says it now, for a login that was refused on a route from the cache: has the
@@ -116,7 +117,7 @@ impl Directory {
     /// # Errors
     /// See [`LookupError`]. An old route is never given: a directory that is unavailable is an error.
     pub async fn locate_afresh(&self, user: &UserName) -> Option<Result<Located, LookupError>> {
-        self.cache.locate_afresh(user, self.edition().await, self.asking(user)).await
+        self.cache.locate_afresh(user, self.edition().await, self.asking(user, Wanted::News)).await
     }
 
     /// Keeps the routes over a restart: writes them every minute if any has changed, and once more when the signal
@@ -138,12 +139,18 @@ impl Directory {
         }
     }
 
-    fn asking(&self, user: &UserName) -> impl FnOnce() -> AskFuture + Send + use<> {
-        let (source, user) = (Arc::clone(&self.source), user.clone());
+    fn asking(&self, user: &UserName, wanted: Wanted) -> impl FnOnce() -> AskFuture + Send + use<> {
+        let (cache, source, user) = (self.cache.clone(), Arc::clone(&self.source), user.clone());
         move || {
             Box::pin(async move {
                 match &*source {
-                    Source::Ldap(ldap) => ldap.ask(&user).await,
+                    Source::Ldap(ldap) => {
+                        let patience = match wanted {
+                            Wanted::Route if !cache.has_old_route(&user).await => Patience::ForTrials,
+                            Wanted::Route | Wanted::News => Patience::None,
+                        };
+                        ldap.ask(&user, patience).await
+                    }
                     Source::File(file) => file.ask(&user).await,
                     #[cfg(feature = "testkit")]
                     Source::Script(answer) => answer(user).await.map(|route| (route, Arc::from("script"))),
@@ -151,6 +158,15 @@ impl Directory {
             })
         }
     }
+}
+
+/// What a look-up is for.
+#[derive(Clone, Copy)]
+enum Wanted {
+    /// A route, if need be an old one.
+    Route,
+    /// Has it changed? There is a route already.
+    News,
 }
 
 type AskFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;

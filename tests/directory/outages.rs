@@ -119,7 +119,7 @@ async fn a_restart_between_two_lookups_is_not_noticed() {
 }
 
 #[tokio::test]
-async fn a_frozen_server_costs_two_logins_a_timeout_and_the_others_nothing() {
+async fn a_frozen_server_is_left_for_the_next_one_and_asked_again_when_it_answers() {
     let (first, second) = (Slapd::start().await, Slapd::start().await);
     let (one, two) = (first.ldap().to_string(), second.ldap().to_string());
     let directory = directory(ldap::Settings { timeout: SHORT, ..settings(vec![first.ldap(), second.ldap()]) }, None);
@@ -127,15 +127,12 @@ async fn a_frozen_server_costs_two_logins_a_timeout_and_the_others_nothing() {
     let _guard = log.start();
     assert_eq!(who_answers(&directory, "bob").await, one);
     first.freeze().await;
-    for timeouts in 1..=2 {
-        let started = Instant::now();
+    for _ in 0..2 {
         assert_eq!(who_answers(&directory, "bob").await, two);
-        assert!(started.elapsed() >= SHORT, "timeout {timeouts}");
     }
-    let started = Instant::now();
+    let is_out = async || (log.count("LDAP server is unavailable") == 1).then_some(());
+    eventually("two searches without an answer take it out of service", is_out).await;
     assert_eq!(who_answers(&directory, "bob").await, two);
-    assert!(started.elapsed() < SHORT);
-    assert_eq!(log.count("LDAP server is unavailable"), 1, "{}", log.text());
     first.thaw();
     eventually("the thawed server is used again", async || (who_answers(&directory, "bob").await == one).then_some(()))
         .await;

@@ -70,14 +70,18 @@ impl Connection {
         !self.driver.is_finished() && self.timeouts.load(Ordering::Relaxed) < MAX_TIMEOUTS
     }
 
+    /// Ends it: whoever still waits on it hears at once that it was closed.
+    pub(super) fn cut(&self) {
+        self.driver.abort();
+    }
+
     /// One search, with a filter that is already escaped, within the search timeout.
     pub(super) async fn search(&self, filter: &str, settings: &Settings) -> Result<Reply, Trouble> {
         let reply = self.search_until(filter, settings, Instant::now() + settings.timeout).await;
         match &reply {
             Err(Trouble::TimedOut) => {
                 if self.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_TIMEOUTS {
-                    // Whoever still waits on this connection hears at once that it ended.
-                    self.driver.abort();
+                    self.cut();
                 }
             }
             Err(Trouble::Closed) => {}

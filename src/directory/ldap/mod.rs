@@ -12,14 +12,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use rustls::ClientConfig;
+use tokio::time::sleep;
 
 pub use self::url::{Url, UrlError};
 
 use self::server::Server;
 use super::cache::Answer;
 use super::template::FilterTemplate;
-use super::{DirectoryError, LookupError};
+use super::{DirectoryError, LookupError, Route};
 use crate::names::UserName;
 
 /// The LDAP directory.
@@ -78,10 +80,23 @@ impl Settings {
     }
 }
 
+/// How long a server has a look-up to itself. After that the next one is asked as well, so that a frozen server costs the
+/// logins that find it frozen no more than a frozen node does.
+const HEDGE: Duration = Duration::from_millis(250);
+
+/// What a look-up does when no server in service has an answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Patience {
+    /// It says so: there is another way to a route.
+    None,
+    /// It waits for the trials that run just now: nothing else can help this login.
+    ForTrials,
+}
+
 /// The servers, in order.
 pub(super) struct Ldap {
     settings: Arc<Settings>,
-    servers: Vec<Server>,
+    servers: Vec<Arc<Server>>,
 }
 
 impl Ldap {
@@ -102,22 +117,61 @@ impl Ldap {
             } else {
                 None
             };
-            servers.push(Server::new(url.clone(), Arc::clone(&settings), tls));
+            servers.push(Arc::new(Server::new(url.clone(), Arc::clone(&settings), tls)));
         }
         Ok(Self { settings, servers })
     }
 
-    /// Takes `connect_timeout` + `timeout` for each server at most; nothing for those that are out of service.
-    pub(super) async fn ask(&self, user: &UserName) -> Answer {
-        let filter = self.settings.filter.render(user);
+    /// Takes `connect_timeout` + `timeout`, and [`HEDGE`] for each server, at most; nothing for those that are out of
+    /// service, unless the trial of one is all that is left and waited for.
+    pub(super) async fn ask(&self, user: &UserName, patience: Patience) -> Answer {
+        let filter: Arc<str> = Arc::from(self.settings.filter.render(user));
         let mut reasons = Vec::new();
-        for server in &self.servers {
-            match server.ask(&filter).await {
-                Ok(Ok(route)) => return Ok((route, server.name())),
-                Ok(Err(error)) => return Err(error),
-                Err(reason) => reasons.push(format!("{}: {reason}", server.name())),
+        let mut waiting = self.servers.iter();
+        let mut asked: FuturesUnordered<_> = waiting.next().map(|server| search(server, &filter)).into_iter().collect();
+        loop {
+            tokio::select! {
+                heard = asked.next() => match heard {
+                    Some((server, Ok(answer))) => return said_by(server, answer),
+                    Some((server, Err(reason))) => reasons.push(format!("{}: {reason}", server.name())),
+                    None => break,
+                },
+                () = sleep(HEDGE), if waiting.len() > 0 => {}
+            }
+            asked.extend(waiting.next().map(|server| search(server, &filter)));
+        }
+        if patience == Patience::ForTrials {
+            let mut trials: FuturesUnordered<_> = self.servers.iter().map(returned).collect();
+            while let Some(server) = trials.next().await {
+                if let Some(server) = server
+                    && let Ok(answer) = server.ask(&filter).await
+                {
+                    return said_by(server, answer);
+                }
             }
         }
         Err(LookupError::Unavailable(Arc::from(reasons.join("; "))))
     }
 }
+
+/// One server's answer. The search goes on when nobody waits for it any more: its end says how the server does.
+async fn search<'a>(
+    server: &'a Arc<Server>,
+    filter: &Arc<str>,
+) -> (&'a Arc<Server>, Result<Result<Route, LookupError>, Arc<str>>) {
+    let (searching, filter) = (Arc::clone(server), Arc::clone(filter));
+    let heard = tokio::spawn(async move { searching.ask(&filter).await }).await;
+    (server, heard.unwrap_or_else(|_| Err("the search broke down".into())))
+}
+
+fn said_by(server: &Server, answer: Result<Route, LookupError>) -> Answer {
+    answer.map(|route| (route, server.name()))
+}
+
+/// The server, if a trial runs and brings it back.
+async fn returned(server: &Arc<Server>) -> Option<&Arc<Server>> {
+    server.trial_succeeds().await.then_some(server)
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,16 +2,17 @@
 //!
 //! In service, searches go round its connections, which are made when first needed. It goes out of service when it
 //! cannot be connected to, closes every connection, stops answering, or says that it can serve nobody. Out of
-//! service, it is of no use *at once*, without waiting, until a back-off has passed; then one single search tries it
-//! while everybody else still goes elsewhere. Only an answer to a search brings it back: a frozen server accepts
-//! connections. Both changes are logged, and nothing else is.
+//! service, it is of no use *at once*, to everybody. The first login after a back-off starts a trial: the same search,
+//! in a task of its own that ends within `connect_timeout` + `timeout`; the login itself goes elsewhere meanwhile, so
+//! that nobody is the one who finds out that a server is still frozen. Only an answer to a search brings it back: a
+//! frozen server accepts connections. Both changes are logged, and nothing else is.
 
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustls::ClientConfig;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
@@ -44,15 +45,25 @@ enum Health {
     /// `timeouts`: searches in a row without an answer.
     InService { timeouts: u32 },
     /// `failures`: attempts in a row, which decide the back-off that ends at `until`.
-    Out { failures: u32, until: Instant, reason: Arc<str> },
+    /// The trial's end is told by dropping the sender.
+    Out { failures: u32, until: Instant, reason: Arc<str>, trial: Option<watch::Receiver<()>> },
 }
 
-/// How a search was let in, and so what its outcome says about the server.
+/// What a search is for, and so what its outcome says about the server.
 #[derive(Clone, Copy, PartialEq)]
-enum Admission {
-    Regular,
-    /// The one search that finds out whether the server is back.
+enum Purpose {
+    /// A login's route.
+    Login,
+    /// To find out whether the server is back.
     Trial,
+}
+
+/// What a server does with a login.
+enum Admission {
+    InService,
+    Out(Arc<str>),
+    /// The same, and somebody has to begin a trial, which ends when the sender is dropped.
+    TrialDue(Arc<str>, watch::Sender<()>),
 }
 
 /// Why a search brought no reply.
@@ -81,28 +92,58 @@ impl Server {
         Arc::clone(&self.name)
     }
 
-    /// The directory's answer, or why this server has none. Within `connect_timeout` + `timeout`.
-    pub(super) async fn ask(&self, filter: &str) -> Result<Result<Route, LookupError>, Arc<str>> {
-        let admission = self.admit()?;
-        let attempt = timeout(self.longest(), self.search(filter, admission)).await;
+    /// The directory's answer, or why this server has none. Within `connect_timeout` + `timeout`, and at once where the
+    /// server is out of service.
+    pub(super) async fn ask(self: &Arc<Self>, filter: &Arc<str>) -> Result<Result<Route, LookupError>, Arc<str>> {
+        match self.admit() {
+            Admission::InService => self.attempt(filter, Purpose::Login).await,
+            Admission::Out(reason) => Err(reason),
+            Admission::TrialDue(reason, running) => {
+                let (server, filter) = (Arc::clone(self), Arc::clone(filter));
+                tokio::spawn(async move {
+                    // The answer is nobody's: this login has gone elsewhere.
+                    let _ = server.attempt(&filter, Purpose::Trial).await;
+                    drop(running);
+                });
+                Err(reason)
+            }
+        }
+    }
+
+    /// Waits for the trial, if one runs, and says whether it has brought the server back. Within `connect_timeout` +
+    /// `timeout`.
+    pub(super) async fn trial_succeeds(&self) -> bool {
+        let trial = match &*self.health() {
+            // Since we asked.
+            Health::InService { .. } => return true,
+            Health::Out { trial, .. } => trial.clone(),
+        };
+        let Some(mut trial) = trial else { return false };
+        // An error is its end.
+        while trial.changed().await.is_ok() {}
+        matches!(&*self.health(), Health::InService { .. })
+    }
+
+    async fn attempt(&self, filter: &str, purpose: Purpose) -> Result<Result<Route, LookupError>, Arc<str>> {
+        let attempt = timeout(self.longest(), self.search(filter, purpose)).await;
         let reply = match attempt.unwrap_or(Err(Miss::Search(Trouble::TimedOut))) {
             Ok(reply) => reply,
             Err(Miss::NoConnection(reason)) => return Err(reason),
-            Err(Miss::Search(Trouble::TimedOut)) => return Err(self.timed_out(admission)),
-            Err(Miss::Search(Trouble::Closed)) => return Err(self.failed(admission, "it closes its connections")),
+            Err(Miss::Search(Trouble::TimedOut)) => return Err(self.timed_out(purpose)),
+            Err(Miss::Search(Trouble::Closed)) => return Err(self.failed(purpose, "it closes its connections")),
             // Perhaps the fault of one entry, so no verdict on the server.
             Err(Miss::Search(Trouble::Unusable(reason))) => return Err(Arc::from(reason)),
         };
         match judge(&reply, &self.settings) {
             Ok(answer) => {
-                self.answered(admission);
+                self.answered(purpose);
                 Ok(answer)
             }
             Err(Refusal::ThisSearch(reason)) => {
-                self.answered(admission);
+                self.answered(purpose);
                 Err(Arc::from(reason))
             }
-            Err(Refusal::Everybody(reason)) => Err(self.failed(admission, &reason)),
+            Err(Refusal::Everybody(reason)) => Err(self.failed(purpose, &reason)),
         }
     }
 
@@ -112,9 +153,9 @@ impl Server {
 
     /// Searches on a live connection. One that ended just now is no verdict on the server, which may have restarted
     /// or may close idle connections: each slot gets its chance.
-    async fn search(&self, filter: &str, admission: Admission) -> Result<Reply, Miss> {
+    async fn search(&self, filter: &str, purpose: Purpose) -> Result<Reply, Miss> {
         for _ in 0..=self.slots.len() {
-            let connection = self.connection(admission).await.map_err(Miss::NoConnection)?;
+            let connection = self.connection(purpose).await.map_err(Miss::NoConnection)?;
             match connection.search(filter, &self.settings).await {
                 Err(Trouble::Closed) => {}
                 reply => return reply.map_err(Miss::Search),
@@ -124,7 +165,7 @@ impl Server {
     }
 
     /// A live connection: the next one in turn whose slot is not busy connecting, made anew where need be.
-    async fn connection(&self, admission: Admission) -> Result<Arc<Connection>, Arc<str>> {
+    async fn connection(&self, purpose: Purpose) -> Result<Arc<Connection>, Arc<str>> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len();
         let (before, after) = self.slots.split_at(turn);
         let mut in_turn = after.iter().chain(before);
@@ -139,7 +180,7 @@ impl Server {
             return Ok(Arc::clone(connection));
         }
         // Whoever waited for the slot need not repeat what just failed.
-        if let (Admission::Regular, Health::Out { reason, .. }) = (admission, &*self.health()) {
+        if let (Purpose::Login, Health::Out { reason, .. }) = (purpose, &*self.health()) {
             return Err(Arc::clone(reason));
         }
         *slot = None;
@@ -147,32 +188,34 @@ impl Server {
         let connection = match opened {
             Ok(connection) => Arc::new(connection),
             // Said before the slot is let go, so that those who wait for it hear it.
-            Err(reason) => return Err(self.failed(admission, &reason)),
+            Err(reason) => return Err(self.failed(purpose, &reason)),
         };
         *slot = Some(Arc::clone(&connection));
         Ok(connection)
     }
 
-    fn admit(&self) -> Result<Admission, Arc<str>> {
+    fn admit(&self) -> Admission {
         let now = Instant::now();
         match &mut *self.health() {
-            Health::InService { .. } => Ok(Admission::Regular),
-            Health::Out { until, reason, .. } if now < *until => Err(Arc::clone(reason)),
-            Health::Out { until, .. } => {
+            Health::InService { .. } => Admission::InService,
+            Health::Out { until, reason, .. } if now < *until => Admission::Out(Arc::clone(reason)),
+            Health::Out { until, reason, trial, .. } => {
                 // A lease, not a flag: should the trial be lost, the next one follows.
                 *until = now + self.longest();
-                Ok(Admission::Trial)
+                let (running, ended) = watch::channel(());
+                *trial = Some(ended);
+                Admission::TrialDue(Arc::clone(reason), running)
             }
         }
     }
 
-    fn answered(&self, admission: Admission) {
+    fn answered(&self, purpose: Purpose) {
         let mut health = self.health();
-        match (&*health, admission) {
+        match (&*health, purpose) {
             (Health::InService { .. }, _) => *health = Health::InService { timeouts: 0 },
             // A late answer to an old question says nothing of now.
-            (Health::Out { .. }, Admission::Regular) => {}
-            (Health::Out { .. }, Admission::Trial) => {
+            (Health::Out { .. }, Purpose::Login) => {}
+            (Health::Out { .. }, Purpose::Trial) => {
                 *health = Health::InService { timeouts: 0 };
                 drop(health);
                 info!(url = &*self.name, "LDAP server is available again");
@@ -180,7 +223,7 @@ impl Server {
         }
     }
 
-    fn timed_out(&self, admission: Admission) -> Arc<str> {
+    fn timed_out(&self, purpose: Purpose) -> Arc<str> {
         let reason = format!("no answer within {:?}", self.settings.timeout);
         if let Health::InService { timeouts } = &mut *self.health() {
             *timeouts += 1;
@@ -188,26 +231,33 @@ impl Server {
                 return Arc::from(reason);
             }
         }
-        self.failed(admission, &reason)
+        // A frozen server answers none of them: they go elsewhere now, and not each after a timeout of its own.
+        self.out(purpose, &reason, Connection::cut)
     }
 
-    /// Takes the server out of service, or keeps it there for longer.
-    fn failed(&self, admission: Admission, reason: &str) -> Arc<str> {
+    fn failed(&self, purpose: Purpose, reason: &str) -> Arc<str> {
+        // What is still searching keeps its connection; nobody gets it any more.
+        self.out(purpose, reason, |_| {})
+    }
+
+    /// Takes the server out of service, or keeps it there for longer, and its connections out of the slots.
+    fn out(&self, purpose: Purpose, reason: &str, last_act: impl Fn(&Connection)) -> Arc<str> {
         let reason: Arc<str> = Arc::from(reason);
         let mut health = self.health();
-        let (failures, newly) = match (&*health, admission) {
+        let (failures, newly) = match (&*health, purpose) {
             (Health::InService { .. }, _) => (1, true),
-            (Health::Out { failures, .. }, Admission::Trial) => (failures.saturating_add(1), false),
+            (Health::Out { failures, .. }, Purpose::Trial) => (failures.saturating_add(1), false),
             // One that was let in before the server went out adds nothing.
-            (Health::Out { .. }, Admission::Regular) => return reason,
+            (Health::Out { .. }, Purpose::Login) => return reason,
         };
-        let until = Instant::now() + back_off(failures, jitter());
-        *health = Health::Out { failures, until, reason: Arc::clone(&reason) };
+        let until = Instant::now() + back_off(failures, fastrand::f64());
+        *health = Health::Out { failures, until, reason: Arc::clone(&reason), trial: None };
         drop(health);
-        // What is still searching keeps its connection; nobody gets it any more.
         for slot in &self.slots {
-            if let Ok(mut slot) = slot.try_lock() {
-                *slot = None;
+            if let Ok(mut slot) = slot.try_lock()
+                && let Some(connection) = slot.take()
+            {
+                last_act(&connection);
             }
         }
         if newly {
@@ -221,16 +271,11 @@ impl Server {
     }
 }
 
-/// Between half and the whole of the doubled time, so that several mailferries do not come back in step.
-fn back_off(failures: u32, jitter: f64) -> Duration {
+/// The doubled time, cut at random by up to a half, so that several mailferries do not come back in step. `random` is
+/// from 0 to 1.
+fn back_off(failures: u32, random: f64) -> Duration {
     let doubled = FIRST_BACK_OFF.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    doubled.min(MAX_BACK_OFF).mul_f64(0.5 + jitter / 2.0)
-}
-
-/// From 0 to 1. The standard library seeds its hashers at random, which is random enough.
-fn jitter() -> f64 {
-    let random = std::hash::RandomState::new().build_hasher().finish();
-    (random >> 32) as f64 / f64::from(u32::MAX)
+    doubled.min(MAX_BACK_OFF).mul_f64(0.5 + random / 2.0)
 }
 
 #[cfg(test)]
