@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, SystemTime};
 
 use rustls::{ClientConfig, RootCertStore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use crate::config::Settings;
@@ -24,9 +24,6 @@ use crate::session::Context;
 
 /// How long sessions may take to end when mailferry stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How often the names of nodes are looked up.
-const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Why mailferry does not start.
 #[derive(Debug, thiserror::Error)]
@@ -104,14 +101,14 @@ fn context(settings: &Settings) -> Result<Context, StartError> {
         node_tls.insert(island.name.clone(), roots.client_config(island.ca.as_ref())?);
     }
     let hosts = settings.islands.iter().flat_map(|island| &island.nodes).map(|node| node.host.clone());
-    let islands = Islands::new(settings.islands.clone());
+    let islands = Islands::new(settings.islands.clone(), settings.zone.as_ref(), Instant::now().into_std());
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let run = u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX);
     Ok(Context {
         settings: settings.session.clone(),
         directory,
         islands,
-        dialer: Dialer::new(RESOLVE_INTERVAL, hosts),
+        dialer: Dialer::new(settings.resolve_interval, hosts),
         node_tls,
         run,
         begun: AtomicU64::new(0),

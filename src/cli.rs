@@ -6,14 +6,15 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::app::{self, App};
 use crate::config::{self, Settings};
 use crate::directory::{Found, Located, LookupError};
 use crate::logging;
-use crate::names::UserName;
-use crate::routing::{Islands, Plan};
+use crate::names::{Protocol, UserName};
+use crate::routing::Islands;
 
 /// EX_CONFIG of sysexits.h: the configuration has problems. systemd shows it as "configuration error".
 const EXIT_CONFIG: u8 = 78;
@@ -148,7 +149,7 @@ fn route(user: &str, path: &std::path::Path) -> Result<ExitCode, ExitCode> {
         complain("a user name has 1 to 255 octets and no line end");
         return Ok(ExitCode::from(EXIT_NOT_FOUND));
     };
-    let islands = Islands::new(settings.islands.clone());
+    let islands = Islands::new(settings.islands.clone(), settings.zone.as_ref(), Instant::now().into_std());
     let answer = runtime()?.block_on(async {
         let directory = app::open_directory(&settings).map_err(|error| start_failed(&error))?;
         Ok::<_, ExitCode>(directory.locate(&name).await)
@@ -171,13 +172,14 @@ fn explain(user: &UserName, located: &Located, islands: &Islands) -> ExitCode {
     if let Found::Asked(source) = &located.found {
         say(&format!("answered   {source}"));
     }
-    let Some(island) = islands.find(&located.route.island) else {
+    let Some(table) = islands.find(&located.route.island) else {
         complain(&format!("island \"{}\" is not in the configuration; logins fail", located.route.island));
         return ExitCode::from(EXIT_UNAVAILABLE);
     };
-    for (rank, candidate) in Plan::new(island).candidates.iter().enumerate() {
+    let plan = table.plan(Protocol::Imap, login, true, Instant::now().into_std());
+    for (rank, candidate) in plan.candidates.iter().enumerate() {
         let label = if rank == 0 { "nodes" } else { "" };
-        let (node, reason) = (&candidate.node, candidate.reason);
+        let (node, reason) = (candidate.port.node(), candidate.reason);
         let (name, host, imap, pop3) = (&node.name, &node.host, node.imap_port, node.pop3_port);
         say(&format!("{label:<10} {}. {name}  {host}  imap {imap}  pop3 {pop3}  {reason}", rank + 1));
     }

@@ -1,9 +1,11 @@
 //! `[[island]]` and its nodes: the side that mail is on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use toml::Spanned;
@@ -14,11 +16,20 @@ use super::files::NamedFile;
 use super::reference::{ISLAND, NODES};
 use super::value::{self, Wrong, wrong};
 use crate::names::{IslandName, NodeName};
-use crate::routing::{Island, Node, NodeTls};
+use crate::routing::{Check, FailBack, Island, Node, NodeTls, OperatorState, Policy, Probe};
 
 /// Ports of IMAP and POP3 with and without TLS from the first octet (RFC 8314 §3, RFC 3501 §2.1, RFC 1939 §3).
 const IMPLICIT_PORTS: (u16, u16) = (993, 995);
 const CLEAR_PORTS: (u16, u16) = (143, 110);
+
+/// How nodes are checked.
+const PROBE: Probe = Probe {
+    check: Check::Greeting,
+    interval: Duration::from_secs(5),
+    timeout: Duration::from_secs(2),
+    fall: 3,
+    rise: 2,
+};
 
 /// All islands, and what they are called.
 pub(super) struct Islands {
@@ -60,11 +71,18 @@ fn island(section: &Section<'_>, at: usize, taken: &mut Taken) -> (bool, Option<
         Some(Island {
             name,
             spellings,
+            policy: Policy::Prefer,
+            fail_back: FailBack::After(Duration::from_secs(60)),
             tls: tls?,
             ca,
             connect_timeout: connect_timeout?.into_inner(),
             greeting_timeout: greeting_timeout?.into_inner(),
             login_timeout: login_timeout?.into_inner(),
+            hedge: Some(Duration::from_millis(250)),
+            patience: Duration::from_secs(5),
+            disconnect_spread: Duration::from_secs(5),
+            max_login_rate: None,
+            probe: PROBE,
             nodes: nodes?,
         })
     };
@@ -126,7 +144,7 @@ fn ca(section: &Section<'_>, tls: Option<NodeTls>) -> Option<PathBuf> {
 
 fn nodes(island: &Section<'_>, tls: Option<NodeTls>) -> Option<Vec<Arc<Node>>> {
     let mut names: BTreeMap<String, Range<usize>> = BTreeMap::new();
-    let mut read = |section: Section<'_>| {
+    let mut read = |(place, section): (usize, Section<'_>)| {
         let name = section.parsed("name", name);
         if let Some(name) = &name {
             if let Some(first) = names.get(name.get_ref()) {
@@ -135,14 +153,14 @@ fn nodes(island: &Section<'_>, tls: Option<NodeTls>) -> Option<Vec<Arc<Node>>> {
             }
             names.insert(name.get_ref().clone(), name.span());
         }
-        node(&section, name, tls)
+        node(&section, place, name, tls)
     };
     // Collected twice, so that all are read and not only those before the first wrong one.
-    let nodes: Vec<_> = island.tables("nodes", &NODES)?.into_iter().map(&mut read).collect();
+    let nodes: Vec<_> = island.tables("nodes", &NODES)?.into_iter().enumerate().map(&mut read).collect();
     nodes.into_iter().collect()
 }
 
-fn node(section: &Section<'_>, name: Option<Spanned<String>>, tls: Option<NodeTls>) -> Option<Arc<Node>> {
+fn node(section: &Section<'_>, place: usize, name: Option<Spanned<String>>, tls: Option<NodeTls>) -> Option<Arc<Node>> {
     let host = section.parsed("host", |text| value::host(text).map(|()| text.to_owned()));
     let (imap, pop3) = if tls == Some(NodeTls::Implicit) { IMPLICIT_PORTS } else { CLEAR_PORTS };
     let imap_port = port(section, "imap_port", imap);
@@ -154,7 +172,17 @@ fn node(section: &Section<'_>, name: Option<Spanned<String>>, tls: Option<NodeTl
     }
     let host = host?.into_inner();
     let tls_name = tls_name.map_or_else(|| host.clone(), Spanned::into_inner);
-    Some(Arc::new(Node { name: NodeName::new(name?.get_ref()), host, imap_port, pop3_port, tls_name }))
+    Some(Arc::new(Node {
+        name: NodeName::new(name?.get_ref()),
+        host,
+        imap_port,
+        pop3_port,
+        tls_name,
+        weight: NonZeroU32::MIN,
+        rank: u32::try_from(place + 1).ok()?,
+        zone: None,
+        state: OperatorState::InService,
+    }))
 }
 
 /// The port of a node, which has no fixed default. A wrong one was noted, and the settings are dropped anyway.

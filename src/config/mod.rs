@@ -19,9 +19,11 @@ mod value;
 
 use std::io::Read as _;
 use std::path::Path;
+use std::time::Duration;
 
 pub use report::{Place, Report};
 
+use crate::names::ZoneName;
 use crate::{directory as directories, logging, net, routing, server, session};
 use document::Notes;
 use files::NamedFile;
@@ -29,6 +31,9 @@ use report::Problem;
 
 /// Largest configuration file, in octets.
 const MAX_LEN: u64 = 1024 * 1024;
+
+/// How often the names of nodes are looked up.
+const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Everything that the file says, each part in the words of the module that uses it.
 ///
@@ -49,6 +54,10 @@ pub struct Settings {
     pub directory: directories::Settings,
     /// At least one.
     pub islands: Vec<routing::Island>,
+    /// Where this mailferry stands.
+    pub zone: Option<ZoneName>,
+    /// How often the names of nodes are looked up.
+    pub resolve_interval: Duration,
 }
 
 /// Reads a configuration file, and looks into the files that it names: certificates and keys load and match,
@@ -119,6 +128,8 @@ fn resolve(table: &toml::de::DeTable<'_>, notes: &Notes) -> Option<Settings> {
         listeners: listeners.settings?,
         directory: directory?,
         islands: islands.settings?,
+        zone: None,
+        resolve_interval: RESOLVE_INTERVAL,
     })
 }
 

@@ -1,10 +1,11 @@
 //! What the configuration says of an island and its nodes.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::names::{IslandName, NodeName};
+use crate::names::{IslandName, NodeName, Protocol, UserName, ZoneName};
 
 /// A mail cluster of its own, served by nodes that all have the same mail.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +14,10 @@ pub struct Island {
     pub name: IslandName,
     /// Every spelling in the directory that means this island, the name included.
     pub spellings: Vec<IslandName>,
+    /// Which node gets a login.
+    pub policy: Policy,
+    /// When a node that returned gets its users back.
+    pub fail_back: FailBack,
     /// How nodes are reached.
     pub tls: NodeTls,
     /// Certificate authorities for the nodes, as PEM; the system's when absent.
@@ -23,6 +28,17 @@ pub struct Island {
     pub greeting_timeout: Duration,
     /// From the first octet of the replayed login until the node's answer.
     pub login_timeout: Duration,
+    /// How long the first node may take to greet before the next one is dialled beside it. `None`: two nodes are never
+    /// tried at the same time.
+    pub hedge: Option<Duration>,
+    /// How long a login waits for a node to return when none can serve it.
+    pub patience: Duration,
+    /// Over how long the client connections of a node's sessions that die together are closed.
+    pub disconnect_spread: Duration,
+    /// Most logins that one node gets in a second, over all protocols. `None`: as many as come.
+    pub max_login_rate: Option<NonZeroU32>,
+    /// How nodes are checked.
+    pub probe: Probe,
     /// In order of preference; at least one.
     pub nodes: Vec<Arc<Node>>,
 }
@@ -40,6 +56,24 @@ pub struct Node {
     pub pop3_port: u16,
     /// The name that its certificate must have.
     pub tls_name: String,
+    /// Its share under [`Policy::Balance`] and [`Policy::Sticky`], relative to the other nodes'.
+    pub weight: NonZeroU32,
+    /// Its place under [`Policy::Prefer`]: the smallest first.
+    pub rank: u32,
+    /// Where it stands.
+    pub zone: Option<ZoneName>,
+    /// What the operator wants of it.
+    pub state: OperatorState,
+}
+
+impl Node {
+    /// Where it speaks this protocol.
+    pub fn port(&self, protocol: Protocol) -> u16 {
+        match protocol {
+            Protocol::Imap => self.imap_port,
+            Protocol::Pop3 => self.pop3_port,
+        }
+    }
 }
 
 /// How the connection to a node is protected. There is no opportunistic mode: what is configured happens or the node
@@ -54,18 +88,67 @@ pub enum NodeTls {
     Implicit,
 }
 
-/// All islands, found by the directory's spelling.
-#[derive(Clone, Debug, Default)]
-pub struct Islands(Vec<Arc<Island>>);
+/// Which of an island's nodes gets a login, as long as they are in service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// The one with the smallest rank; among equals the one in our zone.
+    Prefer,
+    /// In our zone first; there the one with the fewest sessions for its weight.
+    Balance,
+    /// The same user's logins go to the same node, whichever mailferry they come through.
+    Sticky,
+}
 
-impl Islands {
-    /// The configuration has made sure that no spelling means two islands.
-    pub fn new(islands: Vec<Island>) -> Self {
-        Self(islands.into_iter().map(Arc::new).collect())
-    }
+/// When a node that was down and returned is preferred again. Nobody who is logged in elsewhere is cut for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailBack {
+    /// At once.
+    Now,
+    /// When it has been in service for this long.
+    After(Duration),
+    /// When the operator says so.
+    Manual,
+}
 
-    /// The island that the directory means.
-    pub fn find(&self, spelling: &IslandName) -> Option<&Arc<Island>> {
-        self.0.iter().find(|island| island.spellings.contains(spelling))
-    }
+/// What the operator wants of a node. It stands above health.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OperatorState {
+    /// It gets logins as its health allows.
+    #[default]
+    InService,
+    /// It keeps its sessions and gets no new ones.
+    Draining,
+    /// It gets nothing and is not probed.
+    Maintenance,
+}
+
+/// How an island's nodes are checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// What must succeed.
+    pub check: Check,
+    /// Between two probes of a node that is in service, ± 10 %.
+    pub interval: Duration,
+    /// For one probe, from connect to the last answer.
+    pub timeout: Duration,
+    /// So many failures in a row take a node down.
+    pub fall: u32,
+    /// So many passed probes in a row bring it back.
+    pub rise: u32,
+}
+
+/// What a probe does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Connect, TLS, greeting.
+    Greeting,
+    /// All that, and one command that needs no login.
+    Command,
+    /// All that, and a login.
+    Login {
+        /// Whose.
+        user: UserName,
+        /// The password is the file's content without the last line end; read at each probe.
+        password_file: PathBuf,
+    },
 }

@@ -1,7 +1,16 @@
-//! Island → ordered nodes. Pure: no socket, no clock, no log.
+//! Island → ordered nodes, and what is known of each node's health.
+//!
+//! `island` is what the configuration says, `health` the state machine of one node and protocol, `select` the order in
+//! which a login tries nodes, `pace` how fast something may happen. All four are pure: `now` is an argument, no socket,
+//! no log. `table` holds the live state of them all, and is the only file here with a lock.
 
+pub mod health;
 pub mod island;
+pub mod pace;
 pub mod select;
+pub mod table;
 
-pub use island::{Island, Islands, Node, NodeTls};
-pub use select::{Candidate, Plan};
+pub use health::{Signal, State, Witness};
+pub use island::{Check, FailBack, Island, Node, NodeTls, OperatorState, Policy, Probe};
+pub use select::Reason;
+pub use table::{Candidate, Change, Changes, Islands, NodePort, Plan, Seat, Table, Trial};

@@ -4,7 +4,7 @@
 //! given to the next node only after the one before has failed for good.
 
 use rustls::pki_types::ServerName;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::Context;
 use super::end::Stage;
@@ -33,16 +33,19 @@ pub(super) async fn connect(
     password: &Secret,
     record: &mut Record,
 ) -> Result<LoginAccepted, Failure> {
-    let Destination { plan, login } = destination;
+    let Destination { table, login } = destination;
+    let island = table.island();
+    let plan = table.plan(protocol, login, true, Instant::now().into_std());
     let mut failure = Failure::ConnectTimeout;
     for candidate in &plan.candidates {
-        record.trying(&plan.island, &candidate.node);
+        let node = candidate.port.node();
+        record.trying(island, node);
         let tried = async {
             record.enter(Stage::Connect);
-            let (wire, hello) = greet(context, &plan.island, &candidate.node, protocol).await?;
+            let (wire, hello) = greet(context, island, node, protocol).await?;
             record.enter(Stage::Replay);
             let replay = hello.replay(login.clone(), password.clone()).map_err(Failure::BeforeLogin)?;
-            replay_login(wire, replay, &plan.island).await
+            replay_login(wire, replay, island).await
         };
         failure = match tried.await {
             Ok(accepted) => return Ok(accepted),
@@ -63,11 +66,7 @@ async fn greet(
     node: &Node,
     protocol: Protocol,
 ) -> Result<(Wire, NodeHello), Failure> {
-    let port = match protocol {
-        Protocol::Imap => node.imap_port,
-        Protocol::Pop3 => node.pop3_port,
-    };
-    let dialled = context.dialer.connect(&node.host, port, island.connect_timeout).await;
+    let dialled = context.dialer.connect(&node.host, node.port(protocol), island.connect_timeout).await;
     let stream = dialled.map_err(|error| match error.kind() {
         std::io::ErrorKind::TimedOut => Failure::ConnectTimeout,
         _ => Failure::Connect(error),

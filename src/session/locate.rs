@@ -1,14 +1,16 @@
-//! User → plan: the directory's route, the island it means, the nodes to try.
+//! User → island: the directory's route, and the island that it means.
+
+use std::sync::Arc;
 
 use super::Context;
 use super::failure::Failure;
 use super::record::Record;
 use crate::names::UserName;
-use crate::routing::Plan;
+use crate::routing::Table;
 
 /// Where a login goes.
 pub(super) struct Destination {
-    pub(super) plan: Plan,
+    pub(super) table: Arc<Table>,
     /// The name to log in with on the node.
     pub(super) login: UserName,
 }
@@ -17,9 +19,9 @@ pub(super) struct Destination {
 pub(super) async fn locate(context: &Context, user: &UserName, record: &mut Record) -> Result<Destination, Failure> {
     let located = context.directory.locate(user).await?;
     record.located(&located);
-    let Some(island) = context.islands.find(&located.route.island) else {
+    let Some(table) = context.islands.find(&located.route.island) else {
         return Err(Failure::UnknownIsland(located.route.island));
     };
     let login = located.route.login.unwrap_or_else(|| user.clone());
-    Ok(Destination { plan: Plan::new(island), login })
+    Ok(Destination { table: Arc::clone(table), login })
 }

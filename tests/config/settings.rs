@@ -1,5 +1,6 @@
 //! What the samples mean: every value arrives in the field that it is meant for.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use mailferry::logging::{self, Format};
 use mailferry::names::{IslandName, NodeName};
 use mailferry::net::tls::{CertificateFiles, ServerSettings, Version};
 use mailferry::proto::Protocol::{Imap, Pop3};
-use mailferry::routing::{Island, Node, NodeTls};
+use mailferry::routing::{Check, FailBack, Island, Node, NodeTls, OperatorState, Policy, Probe};
 use mailferry::server::{ListenerSettings, ListenerTls};
 use mailferry::session;
 
@@ -31,9 +32,44 @@ fn listener(protocol: mailferry::proto::Protocol, address: &str, tls: ListenerTl
     ListenerSettings { protocol, address: address.parse().unwrap(), tls, cleartext_login: clear }
 }
 
-fn node(name: &str, host: &str, imap_port: u16, pop3_port: u16, tls_name: &str) -> Arc<Node> {
-    let (name, host, tls_name) = (NodeName::new(name), host.to_owned(), tls_name.to_owned());
-    Arc::new(Node { name, host, imap_port, pop3_port, tls_name })
+/// With the ports of clear text and STARTTLS, and all defaults, for `..`.
+fn node(name: &str, host: &str, rank: u32) -> Node {
+    Node {
+        name: NodeName::new(name),
+        host: host.to_owned(),
+        imap_port: 143,
+        pop3_port: 110,
+        tls_name: host.to_owned(),
+        weight: NonZeroU32::MIN,
+        rank,
+        zone: None,
+        state: OperatorState::InService,
+    }
+}
+
+/// With one node and all defaults, for `..`.
+fn island(name: &str, node: Node) -> Island {
+    Island {
+        name: IslandName::new(name),
+        spellings: vec![IslandName::new(name)],
+        policy: Policy::Prefer,
+        fail_back: FailBack::After(seconds(60)),
+        tls: NodeTls::StartTls,
+        ca: None,
+        connect_timeout: seconds(5),
+        greeting_timeout: seconds(10),
+        login_timeout: seconds(30),
+        hedge: Some(Duration::from_millis(250)),
+        patience: seconds(5),
+        disconnect_spread: seconds(5),
+        max_login_rate: None,
+        probe: probe(Check::Greeting),
+        nodes: vec![Arc::new(node)],
+    }
+}
+
+fn probe(check: Check) -> Probe {
+    Probe { check, interval: seconds(5), timeout: seconds(2), fall: 3, rise: 2 }
 }
 
 fn certificate(chain: &str, key: &str) -> CertificateFiles {
@@ -78,16 +114,9 @@ fn a_minimal_site_gets_the_defaults() {
                 file: None,
             },
         },
-        islands: vec![Island {
-            name: IslandName::new("a"),
-            spellings: vec![IslandName::new("a")],
-            tls: NodeTls::StartTls,
-            ca: None,
-            connect_timeout: seconds(5),
-            greeting_timeout: seconds(10),
-            login_timeout: seconds(30),
-            nodes: vec![node("left", "10.1.0.11", 143, 110, "10.1.0.11")],
-        }],
+        islands: vec![island("a", node("left", "10.1.0.11", 1))],
+        zone: None,
+        resolve_interval: seconds(30),
     };
     assert_eq!(sample("minimal_ldap.toml"), expected);
 }
@@ -157,7 +186,6 @@ fn every_value_arrives_where_it_is_meant_for() {
 
 fn islands() -> [Island; 2] {
     let a = Island {
-        name: IslandName::new("a"),
         spellings: ["a", "store-a.example.net", "A"].map(IslandName::new).into(),
         tls: NodeTls::Implicit,
         ca: Some("/etc/mailferry/ca.pem".into()),
@@ -165,22 +193,20 @@ fn islands() -> [Island; 2] {
         greeting_timeout: seconds(2),
         login_timeout: seconds(3),
         nodes: vec![
-            node("left", "10.1.0.11", 993, 995, "10.1.0.11"),
-            node("right", "store_a.example.net", 1993, 1995, "a.example.net"),
+            Arc::new(Node { imap_port: 993, pop3_port: 995, ..node("left", "10.1.0.11", 1) }),
+            Arc::new(Node {
+                imap_port: 1993,
+                pop3_port: 1995,
+                tls_name: "a.example.net".to_owned(),
+                ..node("right", "store_a.example.net", 2)
+            }),
         ],
+        ..island("a", node("", "", 0))
     };
     let b = Island {
-        name: IslandName::new("b"),
-        spellings: vec![IslandName::new("b")],
         tls: NodeTls::Off,
-        ca: None,
-        connect_timeout: seconds(5),
-        greeting_timeout: seconds(10),
-        login_timeout: seconds(30),
-        nodes: vec![
-            node("left", "2001:db8::11", 143, 110, "2001:db8::11"),
-            node("right", "2001:db8::12", 143, 110, "2001:db8::12"),
-        ],
+        nodes: vec![Arc::new(node("left", "2001:db8::11", 1)), Arc::new(node("right", "2001:db8::12", 2))],
+        ..island("b", node("", "", 0))
     };
     [a, b]
 }

@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use mailferry::directory::{SourceSettings, cache, file};
 use mailferry::names::{IslandName, NodeName};
 use mailferry::net::tls::{CertificateFiles, ServerSettings, Version};
 use mailferry::proto::Protocol;
-use mailferry::routing::{Island, Node, NodeTls};
+use mailferry::routing::{Check, FailBack, Island, Node, NodeTls, OperatorState, Policy, Probe};
 use mailferry::server::{ListenerSettings, ListenerTls};
 use mailferry::{directory, logging, session};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -40,10 +41,16 @@ pub const DOORS: [Door; 6] =
 
 /// What a test wants to be different from a site where all is well.
 pub struct Spec {
+    /// Island a's name in the log; the directory finds it as `a`.
+    pub name: String,
     /// Ports of island a's nodes, IMAP or POP3 as the test has it.
     pub a: Vec<u16>,
     /// Of island b's.
     pub b: Vec<u16>,
+    /// Where all nodes speak IMAP instead, in a test of POP3 that counts connections.
+    pub imap_port: Option<u16>,
+    /// Where all nodes speak POP3 instead.
+    pub pop3_port: Option<u16>,
     /// Whether passwords are accepted before STARTTLS.
     pub cleartext_login: bool,
     pub node_tls: NodeTls,
@@ -53,6 +60,13 @@ pub struct Spec {
     pub login_timeout: Duration,
     pub greeting_timeout: Duration,
     pub node_login_timeout: Duration,
+    pub hedge: Option<Duration>,
+    pub patience: Duration,
+    /// What else is to be different about the islands.
+    pub tune: fn(&mut Island),
+    pub fail_back: FailBack,
+    /// None comes unasked within six minutes, unless a test wants it.
+    pub probe: Probe,
     /// Lines of the users' file.
     pub users: &'static str,
 }
@@ -60,8 +74,11 @@ pub struct Spec {
 impl Spec {
     pub fn new(a: &[u16]) -> Self {
         Self {
+            name: "a".to_owned(),
             a: a.to_vec(),
             b: vec![1],
+            imap_port: None,
+            pop3_port: None,
             cleartext_login: false,
             node_tls: NodeTls::Off,
             node_ca: None,
@@ -69,6 +86,17 @@ impl Spec {
             login_timeout: Duration::from_secs(60),
             greeting_timeout: Duration::from_secs(10),
             node_login_timeout: Duration::from_secs(30),
+            hedge: None,
+            patience: Duration::ZERO,
+            tune: |_| {},
+            fail_back: FailBack::After(Duration::from_secs(60)),
+            probe: Probe {
+                check: Check::Greeting,
+                interval: Duration::from_secs(3600),
+                timeout: Duration::from_secs(2),
+                fall: 3,
+                rise: 2,
+            },
             users: "alice a\nbob b\nrenamed a real-name\nlost nowhere\n",
         }
     }
@@ -174,7 +202,12 @@ fn settings(spec: &Spec, dir: &TempDir, certificate: CertificateFiles) -> Settin
                 file: None,
             },
         },
-        islands: vec![island("a", &spec.a, spec, &certificate.chain), island("b", &spec.b, spec, &certificate.chain)],
+        zone: None,
+        resolve_interval: Duration::from_secs(30),
+        islands: vec![
+            Island { name: IslandName::new(&spec.name), ..island("a", &spec.a, spec, &certificate.chain) },
+            island("b", &spec.b, spec, &certificate.chain),
+        ],
     }
 }
 
@@ -184,12 +217,16 @@ fn island(name: &str, ports: &[u16], spec: &Spec, ca: &std::path::Path) -> Islan
         Arc::new(Node {
             name: NodeName::new(side),
             host: "127.0.0.1".to_owned(),
-            imap_port: port,
-            pop3_port: port,
+            imap_port: spec.imap_port.unwrap_or(port),
+            pop3_port: spec.pop3_port.unwrap_or(port),
             tls_name: "localhost".to_owned(),
+            weight: NonZeroU32::MIN,
+            rank: 1,
+            zone: None,
+            state: OperatorState::InService,
         })
     };
-    Island {
+    let mut island = Island {
         name: IslandName::new(name),
         spellings: vec![IslandName::new(name)],
         tls: spec.node_tls,
@@ -197,8 +234,17 @@ fn island(name: &str, ports: &[u16], spec: &Spec, ca: &std::path::Path) -> Islan
         connect_timeout: Duration::from_secs(5),
         greeting_timeout: spec.greeting_timeout,
         login_timeout: spec.node_login_timeout,
+        policy: Policy::Prefer,
+        fail_back: spec.fail_back,
+        hedge: spec.hedge,
+        patience: spec.patience,
+        disconnect_spread: Duration::from_secs(5),
+        max_login_rate: None,
+        probe: spec.probe.clone(),
         nodes: ports.iter().zip(sides).map(node).collect(),
-    }
+    };
+    (spec.tune)(&mut island);
+    island
 }
 
 /// A certificate for one name that is its own authority.
@@ -248,16 +294,28 @@ pub fn log_so_far() -> String {
 
 /// The end record of the session from this address, as soon as it is there.
 pub async fn end_record(from: SocketAddr) -> String {
-    let from = format!("\"client\":\"{from}\"");
-    let found = || {
-        log_so_far().lines().find(|line| line.contains("\"session ended\"") && line.contains(&from)).map(str::to_owned)
-    };
+    logged(&["\"session ended\"", &format!("\"client\":\"{from}\"")], 1).await.remove(0)
+}
+
+/// The line of the login from this address, as soon as it is there.
+pub async fn login_line(from: SocketAddr) -> String {
+    logged(&["\"message\":\"login\"", &format!("\"client\":\"{from}\"")], 1).await.remove(0)
+}
+
+/// The lines of the log that hold all of these, as soon as there are so many of them.
+pub async fn logged(parts: &[&str], count: usize) -> Vec<String> {
     let deadline = tokio::time::Instant::now() + DEADLINE;
     loop {
-        if let Some(record) = found() {
-            return record;
+        let found = log_lines(parts);
+        if found.len() >= count {
+            return found;
         }
-        assert!(tokio::time::Instant::now() < deadline, "no end record for {from}");
+        assert!(tokio::time::Instant::now() < deadline, "the log has not {count} lines with {parts:?}, but {found:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// The lines of the log that hold all of these, up to now.
+pub fn log_lines(parts: &[&str]) -> Vec<String> {
+    log_so_far().lines().filter(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned).collect()
 }
