@@ -46,6 +46,11 @@ impl Budget {
         self.login_received = Instant::now();
     }
 
+    /// When the login phase is over, whatever happens.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// Runs one attempt to log in within what is left.
     pub(super) async fn within_login<T>(
         &self,

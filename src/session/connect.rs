@@ -1,20 +1,37 @@
-//! The nodes of the plan, in order, until one has judged the login.
+//! The island's nodes, until one has judged the login.
 //!
 //! A node sees the credentials only after it has greeted over the protection that the configuration demands. They are
-//! given to the next node only after the one before has failed for good.
+//! given to the next node only after the one before has failed for good and its connection is closed. When no node is
+//! left, the login waits for one to return.
 
-use rustls::pki_types::ServerName;
-use tokio::time::{Instant, timeout};
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Context;
 use super::end::Stage;
-use super::failure::Failure;
+use super::failure::{Failure, Mark};
+use super::greet::fill;
 use super::locate::Destination;
+use super::patience::Patience;
+use super::race::{News, Ready, race};
 use super::record::Record;
+use super::signal::tell;
 use super::wire::Wire;
-use crate::proto::{HelloStep, NodeAcceptance, NodeAnswer, NodeFault, NodeHello, Protocol, ReplayStep};
-use crate::routing::{Island, Node, NodeTls};
+use crate::names::UserName;
+use crate::proto::{NodeAcceptance, NodeAnswer, Protocol, Replay, ReplayStep};
+use crate::routing::{Candidate, NodePort, Reason, Seat, Signal, Table, Witness};
 use crate::secret::Secret;
+
+/// A node that has not answered a login for so long is doubted. Dovecot takes two seconds over a wrong password.
+const ANSWER_DOUBT: Duration = Duration::from_secs(3);
+
+/// How long a node that is not in service may take over the login that finds out whether it serves again: not longer than
+/// the login's patience is, within these limits.
+const TEST_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+const TEST_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 
 /// A node has accepted the login. Only this file can make one, and the relay cannot begin without it.
 pub(super) struct LoginAccepted {
@@ -22,114 +39,182 @@ pub(super) struct LoginAccepted {
     pub(super) node: Wire,
     /// Its answer.
     pub(super) acceptance: NodeAcceptance,
+    /// Which node it is.
+    pub(super) port: NodePort,
+    /// The session as the node's load.
+    pub(super) seat: Seat,
     _proof: (),
 }
 
-/// Tries the plan's nodes. The failure is that of the last node tried.
+/// Who logs in, with what, and until when.
+pub(super) struct Login<'a> {
+    pub(super) protocol: Protocol,
+    pub(super) client: IpAddr,
+    pub(super) password: &'a Secret,
+    pub(super) deadline: Instant,
+}
+
+/// Tries the island's nodes, and waits for one if there is none. The failure is that of the last node tried.
 pub(super) async fn connect(
     context: &Context,
-    protocol: Protocol,
     destination: &Destination,
-    password: &Secret,
+    login: &Login<'_>,
     record: &mut Record,
 ) -> Result<LoginAccepted, Failure> {
-    let Destination { table, login } = destination;
-    let island = table.island();
-    let plan = table.plan(protocol, login, true, Instant::now().into_std());
-    let mut failure = Failure::ConnectTimeout;
-    for candidate in &plan.candidates {
-        let node = candidate.port.node();
-        record.trying(island, node);
-        let tried = async {
-            record.enter(Stage::Connect);
-            let (wire, hello) = greet(context, island, node, protocol).await?;
-            record.enter(Stage::Replay);
-            let replay = hello.replay(login.clone(), password.clone()).map_err(Failure::BeforeLogin)?;
-            replay_login(wire, replay, island).await
-        };
-        failure = match tried.await {
-            Ok(accepted) => return Ok(accepted),
-            Err(failure) => failure,
-        };
-        if !failure.verdict().next_node {
-            break;
+    let Destination { table, login: user, .. } = destination;
+    let mut patience = Patience::new(table);
+    let (mut may_guess, mut failure) = (true, Failure::NoNode);
+    loop {
+        patience.begin_round();
+        let plan = table.plan(login.protocol, user, may_guess, Instant::now().into_std());
+        if plan.candidates.iter().all(|candidate| !candidate.reason.is_in_service()) {
+            patience.begin();
         }
-        record.node_failed(&failure);
+        if !plan.candidates.is_empty() {
+            may_guess = false;
+            let mut attempt = Attempt { context, table, user, login, record };
+            failure = match attempt.try_each(plan.candidates.into(), &mut patience).await {
+                Ok(accepted) => return Ok(accepted),
+                Err(failure) => failure,
+            };
+        }
+        if !failure.verdict().waits || !patience.wait().await {
+            return Err(failure);
+        }
     }
-    Err(failure)
 }
 
-/// Connects and talks up to the moment when credentials may be sent.
-async fn greet(
-    context: &Context,
-    island: &Island,
-    node: &Node,
-    protocol: Protocol,
-) -> Result<(Wire, NodeHello), Failure> {
-    let dialled = context.dialer.connect(&node.host, node.port(protocol), island.connect_timeout).await;
-    let stream = dialled.map_err(|error| match error.kind() {
-        std::io::ErrorKind::TimedOut => Failure::ConnectTimeout,
-        _ => Failure::Connect(error),
-    })?;
-    let hello = async {
-        let mut wire = Wire::new(stream);
-        if island.tls == NodeTls::Implicit {
-            wire = secure(context, island, node, wire).await?;
-        }
-        let mut hello = NodeHello::new(protocol, island.tls == NodeTls::StartTls);
+/// One round through a plan.
+struct Attempt<'a> {
+    context: &'a Context,
+    table: &'a Table,
+    user: &'a UserName,
+    login: &'a Login<'a>,
+    record: &'a mut Record,
+}
+
+impl Attempt<'_> {
+    /// The candidates in order, until one has judged the login.
+    async fn try_each(
+        &mut self,
+        mut candidates: VecDeque<Candidate>,
+        patience: &mut Patience,
+    ) -> Result<LoginAccepted, Failure> {
+        let mut last = Failure::GreetingTimeout;
         loop {
-            match hello.step(&mut wire.input).map_err(Failure::BeforeLogin)? {
-                HelloStep::Wait => fill(&mut wire, Failure::ClosedBeforeLogin).await?,
-                HelloStep::Send(octets) => wire.send(&octets).await.map_err(|_| Failure::ClosedBeforeLogin)?,
-                HelloStep::StartTls => {
-                    wire = secure(context, island, node, wire).await?;
-                    hello = hello.secured();
+            self.record.enter(Stage::Connect);
+            let (context, table) = (self.context, self.table);
+            let ready = race(context, table, &mut candidates, patience, |news| {
+                if let Some(failure) = self.hear(news) {
+                    last = failure;
                 }
-                HelloStep::Ready => return Ok((wire, hello)),
+            });
+            let Some(ready) = ready.await else { return Err(last) };
+            let port = ready.port.clone();
+            match self.replay(ready, candidates.len(), patience.would_end()).await {
+                Ok(accepted) => {
+                    tell(&port, Signal::Served, &"");
+                    return Ok(accepted);
+                }
+                Err(failure) => {
+                    let is_final = !failure.verdict().next_node;
+                    last = self.failed(&port, failure);
+                    if is_final {
+                        return Err(last);
+                    }
+                }
             }
         }
-    };
-    timeout(island.greeting_timeout, hello).await.unwrap_or(Err(Failure::GreetingTimeout))
-}
-
-/// TLS with the node, which must not have said anything in clear text that we have not asked for.
-async fn secure(context: &Context, island: &Island, node: &Node, wire: Wire) -> Result<Wire, Failure> {
-    if !wire.input.is_empty() {
-        return Err(Failure::BeforeLogin(NodeFault::ClearTextInjected));
     }
-    let invalid = |why: &str| Failure::Tls(std::io::Error::other(why.to_owned()));
-    let Some(config) = context.node_tls.get(&island.name) else { return Err(invalid("no TLS configuration")) };
-    let name = ServerName::try_from(node.tls_name.clone()).map_err(|_| invalid("tls_name is not a name"))?;
-    let stream = wire.stream.connect_tls(config.clone(), name).await.map_err(Failure::Tls)?;
-    Ok(Wire::new(stream))
-}
 
-/// Gives the login to a node that is ready for it, and waits for its decision.
-async fn replay_login(
-    mut wire: Wire,
-    mut replay: crate::proto::Replay,
-    island: &Island,
-) -> Result<LoginAccepted, Failure> {
-    let judged = async {
-        loop {
-            match replay.step(&mut wire.input).map_err(Failure::InsteadOfAnswer)? {
-                ReplayStep::Wait => fill(&mut wire, Failure::ClosedBeforeAnswer).await?,
-                ReplayStep::Send(octets) => {
-                    wire.send(octets.expose()).await.map_err(|_| Failure::ClosedBeforeAnswer)?;
-                }
-                ReplayStep::Answer(answer) => return Ok(answer),
+    /// What a race says. Returns a failure.
+    fn hear(&mut self, news: News) -> Option<Failure> {
+        match news {
+            News::Dialled => {
+                self.record.dialling();
+                None
             }
+            News::Slow(port) => {
+                tell(&port, Signal::Slow(self.witness()), &"slow to greet");
+                None
+            }
+            News::Failed(port, failure) => Some(self.failed(&port, failure)),
         }
-    };
-    match timeout(island.login_timeout, judged).await.unwrap_or(Err(Failure::AnswerTimeout))? {
-        NodeAnswer::Accepted(acceptance) => Ok(LoginAccepted { node: wire, acceptance, _proof: () }),
-        NodeAnswer::Refused(refusal) => Err(Failure::Refused(refusal)),
+    }
+
+    fn witness(&self) -> Witness {
+        NodePort::witness(self.login.client, self.user)
+    }
+
+    /// Tells health and the record of a node's failure.
+    fn failed(&mut self, port: &NodePort, failure: Failure) -> Failure {
+        match failure.verdict().mark {
+            Mark::None => {}
+            Mark::Unreachable => tell(port, Signal::Unreachable, &failure),
+            Mark::NotReady => tell(port, Signal::NotReady(self.witness()), &failure),
+            Mark::LoginFailed => tell(port, Signal::LoginFailed(self.witness()), &failure),
+            Mark::Served => tell(port, Signal::Served, &""),
+        }
+        if failure.verdict().next_node {
+            self.record.node_failed(port.node(), &failure);
+        }
+        failure
+    }
+
+    /// How long a node may take over the login, and what it is if it takes longer. What is left of the login phase is
+    /// shared with the nodes behind it; that may be too little for the best of nodes.
+    fn share(&self, behind: usize, test_until: Option<Instant>) -> (Duration, Failure) {
+        let left = self.login.deadline.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(behind + 1).unwrap_or(u32::MAX);
+        let test = test_until.map(|until| until.saturating_duration_since(Instant::now()));
+        let test = test.map_or(Duration::MAX, |left| left.clamp(TEST_TIMEOUT_MIN, TEST_TIMEOUT_MAX));
+        let limit = self.table.island().login_timeout.min(test);
+        if limit <= share { (limit, Failure::AnswerTimeout) } else { (share, Failure::OutOfTime) }
+    }
+
+    /// Gives the login to a node that is ready for it, and waits for its decision. `behind`: nodes that are left.
+    async fn replay(&mut self, ready: Ready, behind: usize, patience: Instant) -> Result<LoginAccepted, Failure> {
+        let Ready { port, mut wire, hello, seat, is_test, trial: _trial } = ready;
+        let (limit, late) = self.share(behind, is_test.then_some(patience));
+        self.record.asking(port.node());
+        self.record.enter(Stage::Replay);
+        let mut replay = hello.replay(self.user.clone(), self.login.password.clone()).map_err(Failure::BeforeLogin)?;
+        let answer = tokio::select! {
+            judged = timeout(limit, judge(&mut wire, &mut replay)) => judged.unwrap_or(Err(late))?,
+            () = is_found_silent(&port, self.witness()) => return Err(Failure::WentDown),
+        };
+        match answer {
+            NodeAnswer::Accepted(acceptance) => Ok(LoginAccepted { node: wire, acceptance, port, seat, _proof: () }),
+            NodeAnswer::Refused(refusal) => Err(Failure::Refused(refusal)),
+        }
     }
 }
 
-async fn fill(wire: &mut Wire, closed: Failure) -> Result<(), Failure> {
-    match wire.fill().await {
-        Ok(true) => Ok(()),
-        Ok(false) | Err(_) => Err(closed),
+/// Talks until the node has decided.
+async fn judge(wire: &mut Wire, replay: &mut Replay) -> Result<NodeAnswer, Failure> {
+    loop {
+        match replay.step(&mut wire.input).map_err(Failure::InsteadOfAnswer)? {
+            ReplayStep::Wait => fill(wire, Failure::ClosedBeforeAnswer).await?,
+            ReplayStep::Send(octets) => {
+                wire.send(octets.expose()).await.map_err(|_| Failure::ClosedBeforeAnswer)?;
+            }
+            ReplayStep::Answer(answer) => return Ok(answer),
+        }
+    }
+}
+
+/// Returns when the node is not worth waiting for: it goes down, because others hear nothing either, or it has been
+/// silent for long and a probe finds it silent too. (A DBMail whose database is gone freezes at the login.)
+async fn is_found_silent(port: &NodePort, witness: Witness) {
+    let sent = Instant::now().into_std();
+    let silence = async {
+        sleep(ANSWER_DOUBT).await;
+        let since = Instant::now().into_std();
+        tell(port, Signal::Unanswered { witness, sent }, &"no answer to logins");
+        port.fails_probe_since(since).await;
+    };
+    tokio::select! {
+        () = port.goes_down() => {}
+        () = silence => {}
     }
 }

@@ -1,7 +1,8 @@
 //! Why a login did not succeed, and the one table that says what follows from it.
 //!
 //! [`Failure::verdict`] is exhaustive: a new failure does not compile until somebody has decided whether the next node
-//! is tried, what the client hears, and whether it counts against the client. No wildcard arm, ever.
+//! is tried, whether the login waits for a node to return, what it says of the node's health, what the client hears, and
+//! whether it counts against the client. No wildcard arm, ever. docs/failure-modes.md shows the table; a test prints it.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -13,13 +14,22 @@ use crate::proto::{NodeFault, NodeRefusal, Refusal, RefusalKind};
 
 /// Why one login, or one node's try at it, did not succeed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The directory has no route, for whichever of its three reasons.
     #[error("{0}")]
     Directory(#[from] LookupError),
     /// The directory named an island that the configuration does not have.
     #[error("the directory says island \"{0}\", which is not configured")]
     UnknownIsland(IslandName),
+    /// Nobody is left to ask: every node is down or taken out by the operator.
+    #[error("no node of the island is in service")]
+    NoNode,
+    /// The node's queue is longer than the login may wait.
+    #[error("too many logins wait for the node")]
+    NotAdmitted,
+    /// This process or machine lacks something; it says nothing of the node.
+    #[error("cannot connect from here: {0}")]
+    OurOwn(io::Error),
     /// The node could not be reached.
     #[error("cannot connect: {0}")]
     Connect(io::Error),
@@ -32,6 +42,9 @@ pub(super) enum Failure {
     /// The node accepted the connection and was not ready for a login in time.
     #[error("no greeting in time")]
     GreetingTimeout,
+    /// The login's patience was over before the node was ready for it, which may need longer.
+    #[error("no greeting while the login could wait")]
+    Silent,
     /// The node closed the connection, or it broke, before it was given a password.
     #[error("closed before the login")]
     ClosedBeforeLogin,
@@ -44,6 +57,12 @@ pub(super) enum Failure {
     /// The node did not answer the login in time.
     #[error("no answer to the login in time")]
     AnswerTimeout,
+    /// The node did not answer in the little time that the login had left.
+    #[error("no time left for an answer to the login")]
+    OutOfTime,
+    /// Probes or other logins found the node down while this login waited for it.
+    #[error("the node went down")]
+    WentDown,
     /// The node misbehaved when it was to answer the login.
     #[error("{0}")]
     InsteadOfAnswer(NodeFault),
@@ -53,49 +72,90 @@ pub(super) enum Failure {
     /// The time for the whole login phase ran out.
     #[error("the login took too long")]
     LoginTimeout,
+    /// The client went away, or was told goodbye because mailferry stops, before there was an answer.
+    #[error("the client is gone")]
+    Abandoned,
 }
 
 /// What follows from a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(crate) struct Verdict {
     /// Whether the same login may be given to the next node of the plan.
-    pub(super) next_node: bool,
+    pub(crate) next_node: bool,
+    /// Whether, with no node left, the login waits for one (`patience`) before the client hears anything.
+    pub(crate) waits: bool,
+    /// Whether a route from the cache is doubted when the login has failed for good: the user may have been moved.
+    pub(crate) ask_again: bool,
+    /// What it says of the node's health.
+    pub(crate) mark: Mark,
     /// What the client hears when no node is left.
-    pub(super) answer: Answer,
+    pub(crate) answer: Answer,
     /// Whether it looks like a wrong password: delayed, and counted against the connection.
-    pub(super) guess: bool,
+    pub(crate) guess: bool,
+}
+
+/// What a failure says of the node's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// Nothing.
+    None,
+    /// It cannot be reached: counts at once.
+    Unreachable,
+    /// It failed behind the connect and before the login: counts when another client and user see one too.
+    NotReady,
+    /// It failed at the login: counts likewise, and a probe that ends at the greeting cannot refute it.
+    LoginFailed,
+    /// It works: it has judged a login.
+    Served,
 }
 
 /// What the client hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// The node's own words.
     Relay,
     /// Ours.
     Ours(Refusal),
+    /// Nothing: it is gone, or was told already.
+    Told,
 }
 
-const UNAVAILABLE: Answer = Answer::Ours(Refusal::Unavailable);
-const SERVER_BUG: Answer = Answer::Ours(Refusal::ServerBug);
+/// Nothing to be done elsewhere: final.
+const FINAL: Verdict = Verdict {
+    next_node: false,
+    waits: false,
+    ask_again: false,
+    mark: Mark::None,
+    answer: Answer::Ours(Refusal::Unavailable),
+    guess: false,
+};
+
+/// One node could not do it, the next one may; if none can, the users of the island may have been moved off it.
+const NEXT: Verdict = Verdict { next_node: true, waits: true, ask_again: true, ..FINAL };
 
 impl Failure {
     /// The table.
-    pub(super) fn verdict(&self) -> Verdict {
-        let verdict = |next_node, answer, guess| Verdict { next_node, answer, guess };
+    pub(crate) fn verdict(&self) -> Verdict {
         match self {
-            Self::Directory(LookupError::NotFound) => verdict(false, Answer::Ours(Refusal::AuthenticationFailed), true),
-            // Never anything that makes a mail client ask its user for a new password.
-            Self::Directory(LookupError::Ambiguous(_) | LookupError::Unavailable(_)) => {
-                verdict(false, UNAVAILABLE, false)
+            Self::Directory(LookupError::NotFound) => {
+                Verdict { answer: Answer::Ours(Refusal::AuthenticationFailed), guess: true, ..FINAL }
             }
-            Self::UnknownIsland(_) => verdict(false, UNAVAILABLE, false),
-            Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) => verdict(true, UNAVAILABLE, false),
-            Self::GreetingTimeout | Self::ClosedBeforeLogin => verdict(true, UNAVAILABLE, false),
+            // Never anything that makes a mail client ask its user for a new password.
+            Self::Directory(LookupError::Ambiguous(_) | LookupError::Unavailable(_)) => FINAL,
+            Self::UnknownIsland(_) => FINAL,
+            // The time was short by our own reckoning, or the node's state is known already.
+            Self::NoNode | Self::OurOwn(_) | Self::Silent | Self::OutOfTime | Self::WentDown => NEXT,
+            // Its patience is what was too short.
+            Self::NotAdmitted => Verdict { waits: false, ..NEXT },
+            Self::Connect(_) | Self::ConnectTimeout => Verdict { mark: Mark::Unreachable, ..NEXT },
+            Self::Tls(_) | Self::GreetingTimeout | Self::ClosedBeforeLogin => Verdict { mark: Mark::NotReady, ..NEXT },
             // Before the login there was nothing of the user's that could be misunderstood; the node is broken.
-            Self::BeforeLogin(NodeFault::Bad) => verdict(true, UNAVAILABLE, false),
+            Self::BeforeLogin(NodeFault::Bad) => Verdict { mark: Mark::NotReady, ..NEXT },
             Self::BeforeLogin(fault) | Self::InsteadOfAnswer(fault) => match fault {
                 // Our own words were wrong, and would be wrong again: the island's nodes speak one dialect.
-                NodeFault::Bad | NodeFault::Inexpressible => verdict(false, SERVER_BUG, false),
+                NodeFault::Bad | NodeFault::Inexpressible => {
+                    Verdict { answer: Answer::Ours(Refusal::ServerBug), ..FINAL }
+                }
                 NodeFault::Bye
                 | NodeFault::Preauth
                 | NodeFault::Garbage
@@ -104,25 +164,42 @@ impl Failure {
                 | NodeFault::ClearTextInjected
                 | NodeFault::NoMechanism
                 | NodeFault::RefusedUnseen
-                | NodeFault::Referral => verdict(true, UNAVAILABLE, false),
+                | NodeFault::Referral => {
+                    let is_before = matches!(self, Self::BeforeLogin(_));
+                    Verdict { mark: if is_before { Mark::NotReady } else { Mark::LoginFailed }, ..NEXT }
+                }
             },
-            Self::ClosedBeforeAnswer | Self::AnswerTimeout => verdict(true, UNAVAILABLE, false),
-            Self::Refused(refusal) => match refusal.kind {
-                RefusalKind::WrongPassword => verdict(false, Answer::Relay, true),
-                RefusalKind::Temporary | RefusalKind::InUse => verdict(true, Answer::Relay, false),
-                RefusalKind::Other => verdict(false, Answer::Relay, false),
-            },
-            Self::LoginTimeout => verdict(false, UNAVAILABLE, false),
+            Self::ClosedBeforeAnswer | Self::AnswerTimeout => Verdict { mark: Mark::LoginFailed, ..NEXT },
+            Self::Refused(refusal) => {
+                let refused = Verdict { ask_again: true, answer: Answer::Relay, ..FINAL };
+                match refusal.kind {
+                    RefusalKind::WrongPassword => Verdict { mark: Mark::Served, guess: true, ..refused },
+                    RefusalKind::Temporary => {
+                        Verdict { next_node: true, waits: true, mark: Mark::LoginFailed, ..refused }
+                    }
+                    // Another device of the user's has it; seconds will not change that.
+                    RefusalKind::InUse => Verdict { next_node: true, mark: Mark::Served, ..refused },
+                    RefusalKind::Other => Verdict { mark: Mark::Served, ..refused },
+                }
+            }
+            Self::LoginTimeout => FINAL,
+            Self::Abandoned => Verdict { answer: Answer::Told, ..FINAL },
         }
     }
 
     /// One word for the log's `outcome`.
-    pub(super) fn outcome(&self) -> &'static str {
+    pub(crate) fn outcome(&self) -> &'static str {
         match self {
             Self::Directory(LookupError::NotFound) => "unknown-user",
             Self::Directory(LookupError::Ambiguous(_)) | Self::UnknownIsland(_) => "ambiguous-route",
             Self::Directory(LookupError::Unavailable(_)) => "directory-unavailable",
-            Self::Connect(_)
+            Self::NoNode
+            | Self::NotAdmitted
+            | Self::OurOwn(_)
+            | Self::Silent
+            | Self::OutOfTime
+            | Self::WentDown
+            | Self::Connect(_)
             | Self::ConnectTimeout
             | Self::Tls(_)
             | Self::GreetingTimeout
@@ -136,75 +213,20 @@ impl Failure {
             Self::Refused(NodeRefusal { kind: RefusalKind::InUse, .. }) => "in-use",
             Self::Refused(NodeRefusal { kind: RefusalKind::Other, .. }) => "refused",
             Self::LoginTimeout => "timeout",
+            Self::Abandoned => "abandoned",
         }
     }
 
     /// The response code of a node's refusal.
-    pub(super) fn code(&self) -> Option<&'static str> {
+    pub(crate) fn code(&self) -> Option<&'static str> {
         if let Self::Refused(refusal) = self { refusal.code() } else { None }
     }
 
     /// Whether the operator should act: data or configuration are wrong, or something is down.
-    pub(super) fn is_operators_concern(&self) -> bool {
-        !matches!(self, Self::Directory(LookupError::NotFound) | Self::Refused(_))
+    pub(crate) fn is_operators_concern(&self) -> bool {
+        !matches!(self, Self::Directory(LookupError::NotFound) | Self::Refused(_) | Self::Abandoned)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(kind: RefusalKind) -> Failure {
-        Failure::Refused(NodeRefusal { kind, text: b"no".to_vec() })
-    }
-
-    #[test]
-    fn an_unknown_user_and_a_wrong_password_wait_and_count_alike_and_nothing_else_does() {
-        let guesses = [Failure::Directory(LookupError::NotFound), refused(RefusalKind::WrongPassword)];
-        assert!(guesses.iter().all(|failure| failure.verdict().guess && !failure.verdict().next_node));
-        let no_guesses = [
-            Failure::Directory(LookupError::Unavailable("down".into())),
-            Failure::Directory(LookupError::Ambiguous("two".into())),
-            Failure::UnknownIsland(IslandName::new("x")),
-            Failure::ConnectTimeout,
-            Failure::AnswerTimeout,
-            Failure::LoginTimeout,
-            refused(RefusalKind::Temporary),
-            refused(RefusalKind::InUse),
-            refused(RefusalKind::Other),
-        ];
-        assert!(no_guesses.iter().all(|failure| !failure.verdict().guess));
-    }
-
-    #[test]
-    fn what_is_not_about_the_password_never_sounds_like_it() {
-        for failure in [
-            Failure::Directory(LookupError::Unavailable("down".into())),
-            Failure::Directory(LookupError::Ambiguous("two".into())),
-            Failure::UnknownIsland(IslandName::new("x")),
-            Failure::ConnectTimeout,
-            Failure::GreetingTimeout,
-            Failure::ClosedBeforeLogin,
-            Failure::BeforeLogin(NodeFault::Bad),
-            Failure::ClosedBeforeAnswer,
-            Failure::AnswerTimeout,
-            Failure::InsteadOfAnswer(NodeFault::Bad),
-            Failure::InsteadOfAnswer(NodeFault::Referral),
-            Failure::LoginTimeout,
-        ] {
-            let answer = failure.verdict().answer;
-            assert!(matches!(answer, Answer::Ours(Refusal::Unavailable | Refusal::ServerBug)), "{failure}");
-        }
-    }
-
-    #[test]
-    fn the_next_node_is_tried_unless_the_first_one_has_decided_or_we_were_wrong() {
-        let next = |failure: Failure| failure.verdict().next_node;
-        assert!(
-            next(Failure::ConnectTimeout) && next(Failure::ClosedBeforeAnswer) && next(refused(RefusalKind::Temporary))
-        );
-        assert!(next(Failure::BeforeLogin(NodeFault::Bad)) && next(Failure::InsteadOfAnswer(NodeFault::Bye)));
-        assert!(!next(refused(RefusalKind::WrongPassword)) && !next(refused(RefusalKind::Other)));
-        assert!(!next(Failure::InsteadOfAnswer(NodeFault::Bad)) && !next(Failure::LoginTimeout));
-    }
-}
+mod tests;

@@ -5,21 +5,25 @@ use super::login::Client;
 use crate::net::Stream;
 use crate::net::pump::Pump;
 use crate::proto::ReplyTo;
+use crate::routing::{NodePort, Seat};
 
 /// Two connected streams and the octets that are already due.
 pub(super) struct Handoff {
     pub(super) client: Stream,
     pub(super) node: Stream,
     pub(super) pump: Pump,
+    /// Which node it is, and the session as its load.
+    pub(super) port: NodePort,
+    pub(super) seat: Seat,
 }
 
 /// To the client: the node's answer under the client's tag, then what the node said behind it. To the node: what the
 /// client sent ahead behind its login.
 pub(super) fn handoff(client: Client, reply_to: ReplyTo, accepted: LoginAccepted) -> Handoff {
-    let LoginAccepted { mut node, acceptance, .. } = accepted;
+    let LoginAccepted { mut node, acceptance, port, seat, .. } = accepted;
     let Client { mut wire, dialogue } = client;
     let mut to_client = dialogue.accept(reply_to, &acceptance);
     to_client.extend_from_slice(&node.input.take());
     let to_node = wire.input.take();
-    Handoff { client: wire.stream, node: node.stream, pump: Pump::new(to_node, to_client) }
+    Handoff { client: wire.stream, node: node.stream, pump: Pump::new(to_node, to_client), port, seat }
 }

@@ -105,6 +105,7 @@ pub(super) async fn refuse(
         (Answer::Relay, Failure::Refused(refusal)) => client.dialogue.relay_refusal(to, refusal),
         (Answer::Relay, _) => client.dialogue.refuse(to, Refusal::Unavailable),
         (Answer::Ours(refusal), _) => client.dialogue.refuse(to, refusal),
+        (Answer::Told, _) => Vec::new(),
     };
     if last {
         out.extend_from_slice(&client.dialogue.farewell(Farewell::TooManyFailures));

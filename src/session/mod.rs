@@ -1,21 +1,27 @@
 //! One client connection from accept to end: the way of a login, one stage a file.
 //!
-//! `preface` (TLS, greeting) → `login` (the client's dialogue) → `locate` (directory, island, plan) → `connect` (nodes
-//! in order, replay) → `handoff` (what goes first) → `relay` (octets) → `end` (the one record). Only this file calls
-//! stages; stages know each other's results, not each other. Nothing here branches on the protocol and no stage holds
-//! a text that goes on the wire.
+//! `preface` (TLS, greeting) → `login` (the client's dialogue) → `locate` (directory, island) → `connect` (nodes in
+//! order, replay) → `handoff` (what goes first) → `relay` (octets) → `end` (the one record). Only this file calls stages;
+//! stages know each other's results, not each other. `connect` is the largest and has steps of its own: `race` (who
+//! greets first), `admit` (the queue into a node), `greet`, `patience` (waiting for a node). Nothing here branches on
+//! the protocol and no stage holds a text that goes on the wire.
 
+mod admit;
 mod budget;
 mod connect;
 mod end;
-mod failure;
+pub(crate) mod failure;
+pub(crate) mod greet;
 mod handoff;
 mod locate;
 mod login;
+mod patience;
 mod preface;
+mod race;
 mod record;
 mod relay;
-mod wire;
+pub(crate) mod signal;
+pub(crate) mod wire;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -24,8 +30,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustls::{ClientConfig, ServerConfig};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use self::connect::LoginAccepted;
 use self::end::{End, Stage, Who, Why};
 use self::failure::Failure;
 use self::handoff::Handoff;
@@ -126,10 +133,10 @@ async fn log_in(
         client = waiting;
         budget.login_received();
         record.login_begins(&request);
-        let tried = budget.within_login(attempt(context, door.protocol, &request, record));
+        let tried = budget.within_login(attempt(context, door.protocol, &request, budget.deadline(), record));
         match client.unless_gone(tried, drain).await {
             Err(end) => {
-                record.login_abandoned();
+                record.login_failed(&Failure::Abandoned);
                 return Err(end);
             }
             Ok(Ok(accepted)) => {
@@ -150,9 +157,19 @@ async fn attempt(
     context: &Context,
     protocol: Protocol,
     request: &LoginRequest,
+    deadline: Instant,
     record: &mut Record,
-) -> Result<connect::LoginAccepted, Failure> {
+) -> Result<LoginAccepted, Failure> {
     record.enter(Stage::Directory);
-    let located = locate::locate(context, &request.user, record).await?;
-    connect::connect(context, protocol, &located, &request.password, record).await
+    let destination = locate::locate(context, &request.user, record).await?;
+    let login = connect::Login { protocol, client: record.client(), password: &request.password, deadline };
+    let failure = match connect::connect(context, &destination, &login, record).await {
+        Err(failure) if destination.is_old && failure.verdict().ask_again => failure,
+        judged => return judged,
+    };
+    record.enter(Stage::Directory);
+    match locate::moved(context, &request.user, &destination, record).await {
+        Some(new) => connect::connect(context, &new, &login, record).await,
+        None => Err(failure),
+    }
 }

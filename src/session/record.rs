@@ -4,11 +4,11 @@
 //! into a line, but for the user name, which is escaped.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{info, trace, warn};
+use tracing::{debug, info, trace, warn};
 
 use super::end::{End, Stage, Who, Why};
 use super::failure::Failure;
@@ -42,12 +42,22 @@ struct Login {
     island: Option<IslandName>,
     node: Option<NodeName>,
     attempts: u32,
+    /// The nodes that failed this login, and how they did the last time.
+    failed: Vec<(NodeName, String)>,
 }
 
 struct Relay {
     began: Instant,
     to_node: u64,
     to_client: u64,
+}
+
+impl Login {
+    /// `left: no greeting in time; right: …`, or nothing.
+    fn failed(&self) -> Option<String> {
+        let each = self.failed.iter().map(|(node, reason)| format!("{node}: {reason}"));
+        Some(each.collect::<Vec<_>>().join("; ")).filter(|failed| !failed.is_empty())
+    }
 }
 
 impl Record {
@@ -66,6 +76,11 @@ impl Record {
             relay: None,
             finished: false,
         }
+    }
+
+    /// Where the client comes from.
+    pub(super) fn client(&self) -> IpAddr {
+        self.client.ip()
     }
 
     /// The session is now in this stage.
@@ -98,6 +113,7 @@ impl Record {
             island: None,
             node: None,
             attempts: 0,
+            failed: Vec::new(),
         });
     }
 
@@ -113,28 +129,43 @@ impl Record {
         }
     }
 
-    /// A node is being tried.
-    pub(super) fn trying(&mut self, island: &Island, node: &Node) {
+    /// The directory's island is known to us.
+    pub(super) fn bound_for(&mut self, island: &Island) {
         if let Some(login) = &mut self.login {
             login.island = Some(island.name.clone());
-            login.node = Some(node.name.clone());
+        }
+    }
+
+    /// A node is being dialled.
+    pub(super) fn dialling(&mut self) {
+        if let Some(login) = &mut self.login {
             login.attempts += 1;
         }
     }
 
-    /// A node failed and the next one, if there is one, will be tried.
-    pub(super) fn node_failed(&self, reason: &Failure) {
-        let Some(login) = &self.login else { return };
-        warn!(
+    /// A node gets the credentials.
+    pub(super) fn asking(&mut self, node: &Node) {
+        if let Some(login) = &mut self.login {
+            login.node = Some(node.name.clone());
+        }
+    }
+
+    /// A node failed. The login's line will say how; health has its own lines.
+    pub(super) fn node_failed(&mut self, node: &Node, reason: &Failure) {
+        let Some(login) = &mut self.login else { return };
+        let reason = reason.to_string();
+        debug!(
             island = login.island.as_ref().map(IslandName::as_str),
-            node = login.node.as_ref().map(NodeName::as_str),
+            node = %node.name,
             protocol = %self.protocol,
             stage = %self.stage,
-            reason = reason.to_string(),
-            user = login.user.to_string(),
+            reason,
             session = %self.id,
             "node failed"
         );
+        login.node = Some(node.name.clone());
+        login.failed.retain(|(name, _)| *name != node.name);
+        login.failed.push((node.name.clone(), reason));
     }
 
     /// A node has accepted the login.
@@ -165,11 +196,6 @@ impl Record {
         );
     }
 
-    /// The client did not wait for the answer.
-    pub(super) fn login_abandoned(&self) {
-        self.log_login("abandoned", None);
-    }
-
     fn log_login(&self, outcome: &str, failure: Option<&Failure>) {
         let Some(login) = &self.login else { return };
         macro_rules! line {
@@ -187,6 +213,7 @@ impl Record {
                     route = login.route.map(tracing::field::display),
                     directory_ms = login.directory_took.map(milliseconds),
                     login_ms = milliseconds(login.began.elapsed()),
+                    failed = login.failed(),
                     reason = failure.map(Failure::to_string),
                     code = failure.and_then(Failure::code),
                     session = %self.id,

@@ -7,7 +7,7 @@ use std::task::{Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::time::{Duration, timeout};
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use crate::net::Stream;
 use crate::proto::Input;
@@ -19,38 +19,41 @@ const READ: usize = 4096;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One side of a session during the login phase.
-pub(super) struct Wire {
-    pub(super) stream: Stream,
-    pub(super) input: Input,
+pub(crate) struct Wire {
+    pub(crate) stream: Stream,
+    pub(crate) input: Input,
 }
 
 impl Wire {
-    pub(super) fn new(stream: Stream) -> Self {
+    pub(crate) fn new(stream: Stream) -> Self {
         Self { stream, input: Input::new() }
     }
 
     /// Waits for more octets and says whether there were any (`false`: end of stream). Cancel-safe.
-    pub(super) async fn fill(&mut self) -> io::Result<bool> {
+    pub(crate) async fn fill(&mut self) -> io::Result<bool> {
         // The buffer lives inside a poll, so that a waiting connection holds none; a password may have been in it.
         poll_fn(|cx| {
-            let mut octets = Zeroizing::new([0; READ]);
-            let mut buf = ReadBuf::new(octets.as_mut());
+            let mut octets = [0; READ];
+            let mut buf = ReadBuf::new(&mut octets);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
             self.input.push(buf.filled());
-            Poll::Ready(Ok(!buf.filled().is_empty()))
+            let is_more = !buf.filled().is_empty();
+            // Only what arrived: most polls find nothing, and wiping it all costs more than the rest of them.
+            buf.filled_mut().zeroize();
+            Poll::Ready(Ok(is_more))
         })
         .await
     }
 
     /// Writes everything and flushes it.
-    pub(super) async fn send(&mut self, octets: &[u8]) -> io::Result<()> {
+    pub(crate) async fn send(&mut self, octets: &[u8]) -> io::Result<()> {
         self.stream.write_all(octets).await?;
         self.stream.flush().await
     }
 
     /// Says a last line, closes in order (close_notify, FIN) and waits a moment for the peer to do the same: a socket
     /// closed over unread input is reset, and the reset can overtake the last line.
-    pub(super) async fn close(&mut self, last: &[u8]) {
+    pub(crate) async fn close(&mut self, last: &[u8]) {
         let orderly = async {
             self.send(last).await?;
             self.stream.shutdown().await?;

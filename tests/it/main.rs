@@ -8,6 +8,7 @@
 #![allow(unreachable_pub, reason = "modules of one binary")]
 
 mod client;
+mod failover;
 mod failures;
 mod imap;
 mod logs;

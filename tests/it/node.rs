@@ -20,6 +20,9 @@ pub const WRONG: &str = "wrong-Pa55word";
 /// What a friendly node says of [`WRONG`].
 pub const REFUSAL: &str = "[AUTHENTICATIONFAILED] Not this one.";
 
+/// With which a probe leaves an IMAP node.
+pub const PROBES_IMAP_FAREWELL: &str = "f6 LOGOUT";
+
 /// A running fake node. It ends with the test's runtime.
 pub struct FakeNode {
     pub port: u16,
@@ -51,7 +54,16 @@ impl FakeNode {
         F: Fn(Conn) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(0, play).await
+    }
+
+    /// At this port; 0 for any that is free.
+    pub async fn start_at<F, Fut>(port: u16, play: F) -> Self
+    where
+        F: Fn(Conn) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Seen::default());
         let shared = Arc::clone(&seen);
@@ -102,10 +114,23 @@ impl FakeNode {
         timeout(DEADLINE, open.wait_for(|open| *open > 0)).await.expect("nobody connects").unwrap();
     }
 
+    /// Waits until a connection is made or closed.
+    pub async fn next_connection(&self) {
+        let mut open = self.seen.open.subscribe();
+        timeout(DEADLINE, open.changed()).await.expect("nobody connects").unwrap();
+    }
+
     /// Waits until every connection is closed; `within` is the requirement's limit.
     pub async fn all_closed(&self, within: Duration) {
         let mut open = self.seen.open.subscribe();
         timeout(within, open.wait_for(|open| *open == 0)).await.expect("a connection stays open").unwrap();
+    }
+}
+
+impl Seen {
+    /// Connections that are open now.
+    pub fn open(&self) -> usize {
+        *self.open.borrow()
     }
 }
 
@@ -176,6 +201,9 @@ impl Conn {
 pub async fn friendly_imap(mut conn: Conn) {
     conn.send("* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] node ready\r\n").await;
     while let Some(line) = conn.line().await {
+        if line == PROBES_IMAP_FAREWELL {
+            return conn.send("* BYE see you\r\nf6 OK done\r\n").await;
+        }
         let Some((tag, response)) = line.split_once(" AUTHENTICATE PLAIN ") else {
             panic!("an unexpected command before the login: {line:?}");
         };
@@ -227,6 +255,7 @@ pub async fn friendly_pop3(mut conn: Conn) {
                 };
                 conn.plain(&response)
             }
+            ("QUIT", "") => return conn.send("+OK bye\r\n").await,
             _ => panic!("an unexpected command before the login: {line:?}"),
         };
         if accepted {

@@ -1,0 +1,159 @@
+//! Which node greets first: the plan's nodes are dialled one after the other, the next one when the one before has
+//! failed or takes longer than the island's `hedge`. When all of them take that long, the login's patience runs.
+//!
+//! No credentials are known here. Whoever loses the race is closed before it has seen any.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::Context;
+use super::admit::admit;
+use super::failure::Failure;
+use super::greet::greet;
+use super::patience::Patience;
+use super::wire::Wire;
+use crate::proto::NodeHello;
+use crate::routing::{Candidate, NodePort, Reason, Seat, State, Table, Trial};
+
+/// What is slow where there is no `hedge` to say it.
+const SLOW: Duration = Duration::from_millis(250);
+
+/// What happens in a race, in order.
+pub(super) enum News {
+    /// A node is being dialled.
+    Dialled,
+    /// A node has not greeted in time; the next one, if there is one and there is a hedge, is dialled beside it.
+    Slow(NodePort),
+    /// A node failed, and is out.
+    Failed(NodePort, Failure),
+}
+
+/// A node that is ready for a login.
+pub(super) struct Ready {
+    pub(super) port: NodePort,
+    pub(super) wire: Wire,
+    pub(super) hello: NodeHello,
+    pub(super) seat: Seat,
+    /// The node is not in service: the login finds out whether it serves.
+    pub(super) is_test: bool,
+    /// No other one does so meanwhile.
+    pub(super) trial: Option<Trial>,
+}
+
+/// The first node that greets. Nothing: all have failed, or all are silent and either the patience is over or another
+/// node has returned. Those that were not dialled, or lost, stay in `candidates`.
+pub(super) async fn race(
+    context: &Context,
+    table: &Table,
+    candidates: &mut VecDeque<Candidate>,
+    patience: &mut Patience,
+    mut tell: impl FnMut(News),
+) -> Option<Ready> {
+    let hedge = table.island().hedge;
+    let let_in = Notify::new();
+    let mut waiting: VecDeque<Candidate> = std::mem::take(candidates);
+    let mut dialled: Vec<Candidate> = Vec::new();
+    let mut running = FuturesUnordered::new();
+    let mut slow_at = None;
+    let (mut dial_next, mut all_are_slow) = (true, false);
+    loop {
+        if std::mem::take(&mut dial_next) {
+            slow_at = None;
+            match next(&mut waiting) {
+                Some((candidate, trial)) => {
+                    tell(News::Dialled);
+                    running.push(dial(context, candidate.clone(), trial, patience.would_end(), &let_in));
+                    dialled.push(candidate);
+                }
+                None if running.is_empty() => return None,
+                None => all_are_slow = true,
+            }
+        }
+        tokio::select! {
+            Some((port, greeted)) = running.next() => {
+                dialled.retain(|candidate| !candidate.port.is_node_of(&port));
+                match greeted {
+                    Ok(ready) => {
+                        candidates.extend(dialled.into_iter().chain(waiting));
+                        return Some(ready);
+                    }
+                    Err(failure) => tell(News::Failed(port, failure)),
+                }
+                dial_next = hedge.is_some() || running.is_empty();
+            }
+            () = let_in.notified() => slow_at = Some(Instant::now() + hedge.unwrap_or(SLOW)),
+            () = sleep_until(slow_at.unwrap_or_else(Instant::now)), if slow_at.is_some() => {
+                slow_at = None;
+                dial_next = hedge.is_some();
+                all_are_slow = waiting.is_empty();
+                if let Some(slow) = dialled.last() {
+                    tell(News::Slow(slow.port.clone()));
+                }
+            }
+            () = patience.node_or_end(), if all_are_slow && !table.island().patience.is_zero() => {
+                if patience.is_over() {
+                    // They may need longer than the client could wait, so nothing is said of their health.
+                    dialled.into_iter().for_each(|silent| tell(News::Failed(silent.port, Failure::Silent)));
+                    return None;
+                }
+                if is_another_there(&dialled) {
+                    return None;
+                }
+                patience.begin_round();
+            }
+        }
+    }
+}
+
+/// The next candidate to dial. What has changed since the plan was made counts: nobody dials a node that went down, and
+/// two logins do not put one node to the test.
+fn next(waiting: &mut VecDeque<Candidate>) -> Option<(Candidate, Option<Trial>)> {
+    while let Some(candidate) = waiting.pop_front() {
+        match candidate.reason {
+            Reason::BestGuess => return Some((candidate, None)),
+            _ if candidate.port.state() == State::Down => {}
+            Reason::Trial => {
+                if let Some(trial) = candidate.port.begin_trial() {
+                    return Some((candidate, Some(trial)));
+                }
+            }
+            _ => return Some((candidate, None)),
+        }
+    }
+    None
+}
+
+/// Whether a node has returned that is not being dialled.
+fn is_another_there(dialled: &[Candidate]) -> bool {
+    let Some(Candidate { port, .. }) = dialled.first() else { return true };
+    let is_dialled = |other: &NodePort| dialled.iter().any(|candidate| candidate.port.is_node_of(other));
+    port.table().ports(port.protocol).any(|other| other.is_back() && !is_dialled(&other))
+}
+
+/// One node, from the queue into it to its greeting. A node that others find down meanwhile is not waited for.
+async fn dial(
+    context: &Context,
+    Candidate { port, reason }: Candidate,
+    trial: Option<Trial>,
+    queue_until: Instant,
+    let_in: &Notify,
+) -> (NodePort, Result<Ready, Failure>) {
+    // Before the queue, so that those who wait in it are the node's load as well.
+    let seat = port.seat();
+    let greeted = async {
+        admit(&port, queue_until).await?;
+        let_in.notify_one();
+        greet(context, &port).await
+    };
+    let greeted = tokio::select! {
+        greeted = greeted => greeted,
+        () = port.goes_down() => Err(Failure::WentDown),
+    };
+    let is_test = !reason.is_in_service();
+    let ready = greeted.map(|(wire, hello)| Ready { port: port.clone(), wire, hello, seat, is_test, trial });
+    (port, ready)
+}
