@@ -16,8 +16,10 @@ use tracing::{info, warn};
 use crate::config::Settings;
 use crate::directory::{self, Directory, SourceSettings};
 use crate::drain;
+use crate::names::Protocol;
 use crate::net::Dialer;
 use crate::net::tls::{self, CertificateError};
+use crate::probe;
 use crate::routing::{Islands, NodeTls};
 use crate::server::{Listener, ListenerTls};
 use crate::session::Context;
@@ -74,6 +76,12 @@ impl App {
         for listener in listeners {
             listener.announce();
             tokio::spawn(listener.serve(Arc::clone(&context), drain.clone()));
+        }
+        let has_listener = |protocol: &Protocol| settings.listeners.iter().any(|it| it.protocol == *protocol);
+        for protocol in Protocol::ALL.into_iter().filter(has_listener) {
+            for port in context.islands.iter().flat_map(|table| table.ports(protocol)) {
+                tokio::spawn(probe::watch(Arc::clone(&context), port, drain.clone()));
+            }
         }
         info!(version = env!("CARGO_PKG_VERSION"), islands = settings.islands.len(), "ready");
         Ok(Self { addresses, stop })

@@ -16,7 +16,8 @@ pub mod directory;
 pub mod net;
 pub mod routing;
 
-// The way of a connection (floors 3 and 4).
+// The way of a connection (floors 3 and 4), and beside it what looks after the nodes.
+pub mod probe;
 pub mod server;
 pub mod session;
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which of our modules a module may import. A module of a folder counts as the folder.
-const FLOORS: [(&str, &[&str]); 14] = [
+const FLOORS: [(&str, &[&str]); 15] = [
     ("names", &[]),
     ("secret", &[]),
     ("drain", &[]),
@@ -19,8 +19,12 @@ const FLOORS: [(&str, &[&str]); 14] = [
     ("routing", &["names"]),
     ("session", &["net", "directory", "routing", "proto", "names", "secret", "drain"]),
     ("server", &["session", "net", "proto", "names", "drain"]),
+    ("probe", &["session", "routing", "proto", "names", "secret", "drain"]),
     ("config", &["server", "session", "net", "directory", "routing", "proto", "names", "secret", "logging"]),
-    ("app", &["config", "server", "session", "net", "directory", "routing", "proto", "names", "logging", "drain"]),
+    (
+        "app",
+        &["config", "server", "probe", "session", "net", "directory", "routing", "proto", "names", "logging", "drain"],
+    ),
     ("cli", &["app", "config", "directory", "routing", "names", "logging"]),
     ("testkit", &["net", "directory", "routing", "proto", "names", "secret", "drain"]),
 ];

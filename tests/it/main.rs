@@ -15,6 +15,7 @@ mod logs;
 mod node;
 mod pipelining;
 mod pop3;
+mod probes;
 mod sasl;
 mod site;
 mod tls;
