@@ -160,7 +160,11 @@ fn bind(directory: &Section<'_>) -> Option<Bind> {
     alone("bind_dn", "bind_password_file");
     alone("bind_password_file", "bind_dn");
     let (dn, password_file) = (dn?, password_file?);
-    directory.notes().file(NamedFile::Password { path: password_file.get_ref().clone(), span: password_file.span() });
+    directory.notes().file(NamedFile::Password {
+        of: "bind_dn",
+        path: password_file.get_ref().clone(),
+        span: password_file.span(),
+    });
     Some(Bind { dn: dn.into_inner(), password_file: password_file.into_inner() })
 }
 
@@ -189,6 +193,10 @@ fn cache(directory: &DeTable<'_>, notes: &Notes) -> Option<cache::Settings> {
     let cache = Section::one(directory, &CACHE, notes)?;
     let capacity = cache.integer("capacity");
     let (ttl, negative_ttl, stale) = (cache.duration("ttl"), cache.duration("negative_ttl"), cache.duration("stale"));
+    let file = cache.path("file");
+    if let Some(file) = &file {
+        notes.file(NamedFile::Snapshot { path: file.get_ref().clone(), span: file.span() });
+    }
     let (ttl, stale) = (ttl?, stale?);
     if stale.get_ref() < ttl.get_ref() {
         let span = cache.span_of("stale").unwrap_or_else(|| ttl.span());
@@ -200,6 +208,6 @@ fn cache(directory: &DeTable<'_>, notes: &Notes) -> Option<cache::Settings> {
         ttl: ttl.into_inner(),
         negative_ttl: negative_ttl?.into_inner(),
         stale: stale.into_inner(),
-        file: None,
+        file: file.map(Spanned::into_inner),
     })
 }

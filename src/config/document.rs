@@ -203,6 +203,13 @@ impl<'a> Section<'a> {
         self.table
     }
 
+    /// Notes a key that could have no effect where it stands, if it does. `without` ends the message.
+    pub(super) fn refuse(&self, name: &str, without: &str, remedy: &str) {
+        if let Some(span) = self.span_of(name) {
+            self.notes.problem(span, format!("`{name}` has no meaning {without}"), remedy);
+        }
+    }
+
     pub(super) fn notes(&self) -> &'a Notes {
         self.notes
     }
@@ -251,6 +258,20 @@ impl<'a> Section<'a> {
     pub(super) fn duration(&self, name: &str) -> Option<Spanned<Duration>> {
         self.read(name, |value, kind| match kind {
             Kind::Duration(least, most) => value::duration(value, least, most),
+            _ => Err(unlisted()),
+        })
+    }
+
+    /// A duration; nothing where the file says "off".
+    pub(super) fn duration_or_off(&self, name: &str) -> Option<Spanned<Option<Duration>>> {
+        self.read(name, |value, kind| match kind {
+            Kind::DurationOrOff(..) if value.as_str() == Some("off") => Ok(None),
+            Kind::DurationOrOff(least, most) => {
+                value::duration(value, least, most).map(Some).map_err(|Wrong { message, remedy }| {
+                    let or_off = if remedy.is_empty() { "" } else { ", or \"off\"" };
+                    wrong(message, remedy + or_off)
+                })
+            }
             _ => Err(unlisted()),
         })
     }

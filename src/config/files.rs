@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::report::Problem;
 use crate::directory::file::{self, FileError};
+use crate::directory::snapshot;
 use crate::names::IslandName;
 use crate::net::tls::{self, CertificateFiles};
 use crate::secret::{PasswordError, read_password};
@@ -25,10 +26,12 @@ pub(super) enum NamedFile {
     Authorities { path: PathBuf, span: Range<usize> },
     /// The system's, where there is TLS and no file is named.
     SystemAuthorities { span: Range<usize> },
-    /// A password.
-    Password { path: PathBuf, span: Range<usize> },
+    /// The password of whom this key names.
+    Password { of: &'static str, path: PathBuf, span: Range<usize> },
     /// The directory, and the islands that it may name; `None` where they are not known.
     Routes { path: PathBuf, span: Range<usize>, islands: Option<BTreeSet<IslandName>> },
+    /// Where the cache's routes are written, perhaps for the first time.
+    Snapshot { path: PathBuf, span: Range<usize> },
 }
 
 /// What is wrong with the files.
@@ -55,8 +58,9 @@ pub(super) fn check(files: &[NamedFile]) -> Vec<Problem> {
                     ));
                 }
             }
-            NamedFile::Password { path, span } => problems.extend(password(path, span)),
+            NamedFile::Password { of, path, span } => problems.extend(password(of, path, span)),
             NamedFile::Routes { path, span, islands } => problems.extend(routes(path, span, islands.as_ref())),
+            NamedFile::Snapshot { path, span } => problems.extend(kept_routes(path, span)),
         }
     }
     problems
@@ -76,15 +80,15 @@ fn certificate(files: &CertificateFiles, chain_span: &Range<usize>, key_span: &R
     told.collect()
 }
 
-fn password(path: &Path, span: &Range<usize>) -> Option<Problem> {
+fn password(of: &str, path: &Path, span: &Range<usize>) -> Option<Problem> {
     let error = read_password(path).err()?;
     let remedy = match error {
-        PasswordError::Unreadable { .. } => READABLE,
+        PasswordError::Unreadable { .. } => READABLE.to_owned(),
         PasswordError::Empty(_) | PasswordError::TooLong(_) | PasswordError::NotText(_) => {
-            "write the password of `bind_dn` into it, and nothing else"
+            format!("write the password of `{of}` into it, and nothing else")
         }
     };
-    Some(problem(span, error.to_string(), remedy))
+    Some(problem(span, error.to_string(), &remedy))
 }
 
 fn routes(path: &Path, span: &Range<usize>, islands: Option<&BTreeSet<IslandName>>) -> Option<Problem> {
@@ -95,4 +99,11 @@ fn routes(path: &Path, span: &Range<usize>, islands: Option<&BTreeSet<IslandName
         }
         bad @ FileError::BadLines { .. } => problem(span, format!("the file has bad lines:\n{bad}"), "mend them"),
     })
+}
+
+/// The file need not be there yet, but its folder must.
+fn kept_routes(path: &Path, span: &Range<usize>) -> Option<Problem> {
+    let said = snapshot::check(path).err()?.to_string();
+    let (cause, remedy) = said.rsplit_once(": ").unwrap_or((&said, ""));
+    Some(problem(span, format!("{} cannot keep routes: {cause}", path.display()), remedy))
 }

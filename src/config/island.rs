@@ -1,35 +1,25 @@
-//! `[[island]]` and its nodes: the side that mail is on.
+//! `[[island]]`: the side that mail is on. Its nodes are in `node`, how they are checked in `probe`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
 use toml::Spanned;
 use toml::de::DeTable;
 
 use super::document::{Notes, Section};
 use super::files::NamedFile;
-use super::reference::{ISLAND, NODES};
+use super::node::{self, Manner};
+use super::probe;
+use super::reference::{ISLAND, shown};
 use super::value::{self, Wrong, wrong};
-use crate::names::{IslandName, NodeName};
-use crate::routing::{Check, FailBack, Island, Node, NodeTls, OperatorState, Policy, Probe};
+use crate::names::IslandName;
+use crate::routing::{FailBack, Island, NodeTls, Policy};
 
-/// Ports of IMAP and POP3 with and without TLS from the first octet (RFC 8314 §3, RFC 3501 §2.1, RFC 1939 §3).
-const IMPLICIT_PORTS: (u16, u16) = (993, 995);
-const CLEAR_PORTS: (u16, u16) = (143, 110);
-
-/// How nodes are checked.
-const PROBE: Probe = Probe {
-    check: Check::Greeting,
-    interval: Duration::from_secs(5),
-    timeout: Duration::from_secs(2),
-    fall: 3,
-    rise: 2,
-};
+/// Longest time behind `after`.
+const FAIL_BACK_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 /// All islands, and what they are called.
 pub(super) struct Islands {
@@ -39,12 +29,13 @@ pub(super) struct Islands {
     pub(super) spellings: Option<BTreeSet<IslandName>>,
 }
 
-pub(super) fn read(root: &DeTable<'_>, notes: &Notes) -> Islands {
+/// `whole` is the whole time that a login has; `None` where that is not known.
+pub(super) fn read(root: &DeTable<'_>, notes: &Notes, whole: Option<&Spanned<Duration>>) -> Islands {
     let mut taken = BTreeMap::new();
     let sections = Section::many(root, &ISLAND, notes);
     // Collected twice, so that all are read and not only those before the first wrong one.
     let (named, islands): (Vec<_>, Vec<_>) =
-        sections.iter().enumerate().map(|(at, section)| island(section, at, &mut taken)).unzip();
+        sections.iter().enumerate().map(|(at, section)| island(section, at, &mut taken, whole)).unzip();
     if islands.is_empty() {
         return Islands { settings: None, spellings: None };
     }
@@ -57,32 +48,50 @@ pub(super) fn read(root: &DeTable<'_>, notes: &Notes) -> Islands {
 type Taken = BTreeMap<String, (usize, Range<usize>)>;
 
 /// Whether its names could be read, and the island.
-fn island(section: &Section<'_>, at: usize, taken: &mut Taken) -> (bool, Option<Island>) {
+fn island(
+    section: &Section<'_>,
+    at: usize,
+    taken: &mut Taken,
+    whole: Option<&Spanned<Duration>>,
+) -> (bool, Option<Island>) {
     let names = names(section, at, taken);
+    let policy = policy(section);
+    let fail_back = fail_back(section, policy);
     let tls = node_tls(section);
     let ca = ca(section, tls);
     let connect_timeout = section.duration("connect_timeout");
     let greeting_timeout = section.duration("greeting_timeout");
     let login_timeout = section.duration("login_timeout");
-    let nodes = nodes(section, tls);
+    let hedge = section.duration_or_off("hedge");
+    if let (Some(hedge), Some(connect), Some(greeting)) = (&hedge, &connect_timeout, &greeting_timeout) {
+        refuse_late_hedge(section, *hedge.get_ref(), *connect.get_ref() + *greeting.get_ref());
+    }
+    let patience = section.duration("patience");
+    if let (Some(patience), Some(whole)) = (&patience, whole) {
+        refuse_endless_patience(section, patience, whole);
+    }
+    let disconnect_spread = section.duration("disconnect_spread");
+    let max_login_rate = max_login_rate(section);
+    let probe = section.table().and_then(|island| probe::read(island, section.notes()));
+    let nodes = node::read(section, Manner { tls, policy });
     let is_named = names.is_some();
     let island = || {
         let (name, spellings) = names?;
         Some(Island {
             name,
             spellings,
-            policy: Policy::Prefer,
-            fail_back: FailBack::After(Duration::from_secs(60)),
+            policy: policy?,
+            fail_back: fail_back?,
             tls: tls?,
             ca,
             connect_timeout: connect_timeout?.into_inner(),
             greeting_timeout: greeting_timeout?.into_inner(),
             login_timeout: login_timeout?.into_inner(),
-            hedge: Some(Duration::from_millis(250)),
-            patience: Duration::from_secs(5),
-            disconnect_spread: Duration::from_secs(5),
-            max_login_rate: None,
-            probe: PROBE,
+            hedge: hedge?.into_inner(),
+            patience: patience?.into_inner(),
+            disconnect_spread: disconnect_spread?.into_inner(),
+            max_login_rate,
+            probe: probe?,
             nodes: nodes?,
         })
     };
@@ -124,6 +133,60 @@ fn is_new(section: &Section<'_>, spelling: &Spanned<String>, at: usize, taken: &
     }
 }
 
+fn policy(section: &Section<'_>) -> Option<Policy> {
+    let words = [("prefer", Policy::Prefer), ("balance", Policy::Balance), ("sticky", Policy::Sticky)];
+    section.choice("policy", &words).map(Spanned::into_inner)
+}
+
+/// A node that returned has the fewest sessions, so under `balance` there is nothing to give back.
+fn fail_back(section: &Section<'_>, policy: Option<Policy>) -> Option<FailBack> {
+    let fail_back = section.parsed("fail_back", |text| match text {
+        "now" => Ok(FailBack::Now),
+        "manual" => Ok(FailBack::Manual),
+        text => after(text).map(FailBack::After).ok_or_else(|| {
+            let most = shown(FAIL_BACK_MAX);
+            wrong(
+                "is no such time",
+                format!("write \"now\", \"manual\", or as \"after 60s\", at most \"after {most}\""),
+            )
+        }),
+    });
+    if policy == Some(Policy::Balance) {
+        section.refuse("fail_back", "with policy = \"balance\"", "remove it, or write another policy");
+        return Some(FailBack::Now);
+    }
+    fail_back.map(Spanned::into_inner)
+}
+
+fn after(text: &str) -> Option<Duration> {
+    value::duration_text(text.strip_prefix("after ")?.trim(), Duration::ZERO, FAIL_BACK_MAX).ok()
+}
+
+fn refuse_late_hedge(section: &Section<'_>, hedge: Option<Duration>, ready: Duration) {
+    if hedge.is_some_and(|hedge| hedge >= ready) {
+        let place = ["hedge", "connect_timeout", "greeting_timeout"].iter().find_map(|name| section.span_of(name));
+        let message =
+            "`hedge` is not less than `connect_timeout` and `greeting_timeout` together: it would never begin";
+        let remedy = format!("write less than \"{}\" for `hedge`, or \"off\"", shown(ready));
+        section.notes().problem(place.unwrap_or_else(|| section.span()), message, remedy);
+    }
+}
+
+/// Where the file leaves one of the two to its default, the section stands for it.
+fn refuse_endless_patience(section: &Section<'_>, patience: &Spanned<Duration>, whole: &Spanned<Duration>) {
+    if patience.get_ref() >= whole.get_ref() {
+        let message = "`patience` is not less than `login_timeout` in [server]: nobody would hear that it is over";
+        let remedy = format!("write less than \"{}\" for `patience`", shown(*whole.get_ref()));
+        section.notes().contradiction(patience.span(), message, remedy, (whole.span(), "the whole time of a login"));
+    }
+}
+
+/// A wrong one was noted, and the settings are dropped anyway.
+fn max_login_rate(section: &Section<'_>) -> Option<NonZeroU32> {
+    let rate = section.integer("max_login_rate")?;
+    u32::try_from(rate.into_inner()).ok().and_then(NonZeroU32::new)
+}
+
 fn node_tls(section: &Section<'_>) -> Option<NodeTls> {
     let words = [("implicit", NodeTls::Implicit), ("starttls", NodeTls::StartTls), ("off", NodeTls::Off)];
     section.choice("tls", &words).map(Spanned::into_inner)
@@ -140,59 +203,4 @@ fn ca(section: &Section<'_>, tls: Option<NodeTls>) -> Option<PathBuf> {
     }
     section.notes().file(NamedFile::Authorities { path: ca.get_ref().clone(), span: ca.span() });
     Some(ca.into_inner())
-}
-
-fn nodes(island: &Section<'_>, tls: Option<NodeTls>) -> Option<Vec<Arc<Node>>> {
-    let mut names: BTreeMap<String, Range<usize>> = BTreeMap::new();
-    let mut read = |(place, section): (usize, Section<'_>)| {
-        let name = section.parsed("name", name);
-        if let Some(name) = &name {
-            if let Some(first) = names.get(name.get_ref()) {
-                let (message, remedy) = ("two nodes of the island have this name", "each one needs a name of its own");
-                section.notes().contradiction(name.span(), message, remedy, (first.clone(), "the other node"));
-            }
-            names.insert(name.get_ref().clone(), name.span());
-        }
-        node(&section, place, name, tls)
-    };
-    // Collected twice, so that all are read and not only those before the first wrong one.
-    let nodes: Vec<_> = island.tables("nodes", &NODES)?.into_iter().enumerate().map(&mut read).collect();
-    nodes.into_iter().collect()
-}
-
-fn node(section: &Section<'_>, place: usize, name: Option<Spanned<String>>, tls: Option<NodeTls>) -> Option<Arc<Node>> {
-    let host = section.parsed("host", |text| value::host(text).map(|()| text.to_owned()));
-    let (imap, pop3) = if tls == Some(NodeTls::Implicit) { IMPLICIT_PORTS } else { CLEAR_PORTS };
-    let imap_port = port(section, "imap_port", imap);
-    let pop3_port = port(section, "pop3_port", pop3);
-    let tls_name = section.parsed("tls_name", tls_name);
-    if let (Some(tls_name), Some(NodeTls::Off)) = (&tls_name, tls) {
-        let remedy = "remove it, or write tls = \"starttls\" for the island";
-        section.notes().problem(tls_name.span(), "`tls_name` has no meaning without TLS", remedy);
-    }
-    let host = host?.into_inner();
-    let tls_name = tls_name.map_or_else(|| host.clone(), Spanned::into_inner);
-    Some(Arc::new(Node {
-        name: NodeName::new(name?.get_ref()),
-        host,
-        imap_port,
-        pop3_port,
-        tls_name,
-        weight: NonZeroU32::MIN,
-        rank: u32::try_from(place + 1).ok()?,
-        zone: None,
-        state: OperatorState::InService,
-    }))
-}
-
-/// The port of a node, which has no fixed default. A wrong one was noted, and the settings are dropped anyway.
-fn port(section: &Section<'_>, key: &str, usual: u16) -> u16 {
-    section.integer(key).and_then(|port| u16::try_from(port.into_inner()).ok()).unwrap_or(usual)
-}
-
-fn tls_name(text: &str) -> Result<String, Wrong> {
-    match ServerName::try_from(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err(wrong("is no name that a certificate can have", "write a DNS name or an IP address")),
-    }
 }

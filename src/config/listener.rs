@@ -5,6 +5,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::DeTable;
@@ -16,6 +17,7 @@ use super::reference::{CERTIFICATES, LISTENER, LOG, SERVER, TLS};
 use super::suggest;
 use super::value::{self, Wrong, wrong};
 use crate::logging::{self, Format};
+use crate::names::ZoneName;
 use crate::net::tls::{CertificateFiles, ServerSettings, Version};
 use crate::proto::Protocol;
 use crate::server::{ListenerSettings, ListenerTls};
@@ -24,24 +26,37 @@ use crate::session;
 /// Longest text for refused logins, in octets; a reply line has 512 (RFC 2449 §4).
 const AUTH_FAILED_TEXT_MAX: usize = 200;
 
-pub(super) fn session(root: &DeTable<'_>, notes: &Notes) -> Option<session::Settings> {
+/// `[server]`, as the parts need it.
+pub(super) struct Server {
+    pub(super) session: session::Settings,
+    pub(super) zone: Option<ZoneName>,
+    pub(super) resolve_interval: Duration,
+    /// The session's, with its place.
+    pub(super) login_timeout: Spanned<Duration>,
+}
+
+pub(super) fn server(root: &DeTable<'_>, notes: &Notes) -> Option<Server> {
     let server = Section::one(root, &SERVER, notes)?;
     let hostname = server.parsed("hostname", |text| value::dns_name(text).map(|()| Arc::from(text)));
     let login_timeout = server.duration("login_timeout");
     let auth_failure_delay = server.duration("auth_failure_delay");
     let auth_failed_text = server.parsed("auth_failed_text", auth_failed_text);
+    let zone = server.parsed("zone", value::zone);
+    let resolve_interval = server.duration("resolve_interval");
     let (login_timeout, auth_failure_delay) = (login_timeout?, auth_failure_delay?);
     if auth_failure_delay.get_ref() >= login_timeout.get_ref() {
         let span = server.span_of("auth_failure_delay").unwrap_or_else(|| login_timeout.span());
         let message = "`auth_failure_delay` is not less than `login_timeout`: no refusal would ever be heard";
         notes.problem(span, message, "shorten the delay or lengthen the timeout");
     }
-    Some(session::Settings {
+    let session = session::Settings {
         hostname: hostname?.into_inner(),
-        login_timeout: login_timeout.into_inner(),
+        login_timeout: *login_timeout.get_ref(),
         auth_failure_delay: auth_failure_delay.into_inner(),
         auth_failed_text: auth_failed_text?.into_inner(),
-    })
+    };
+    let zone = zone.map(Spanned::into_inner);
+    Some(Server { session, zone, resolve_interval: resolve_interval?.into_inner(), login_timeout })
 }
 
 /// Goes to clients behind a response code, so it must be neither a second line nor a second code (RFC 3501 §7.1).

@@ -2,8 +2,8 @@
 //!
 //! [`load`] reads the file and looks into the files that it names, [`parse`] takes text and touches nothing. Both say
 //! everything that is wrong at once, with places and remedies ([`Report`]); neither ever returns settings that hold a
-//! contradiction. The way of the text: `document` reads TOML section by section, `listener`, `directory` and `island`
-//! turn sections into the settings of the parts that own them, `files` looks at the disk. Keys, defaults and limits
+//! contradiction. The way of the text: `document` reads TOML section by section, `listener`, `directory` and
+//! `island` (with `probe` and `node`) turn sections into the settings of the parts that own them, `files` looks at the disk. Keys, defaults and limits
 //! stand in [`mod@reference`] and nowhere else.
 
 mod directory;
@@ -11,6 +11,8 @@ mod document;
 mod files;
 mod island;
 mod listener;
+mod node;
+mod probe;
 pub mod reference;
 mod report;
 mod suggest;
@@ -27,17 +29,15 @@ use crate::names::ZoneName;
 use crate::{directory as directories, logging, net, routing, server, session};
 use document::Notes;
 use files::NamedFile;
+use listener::Server;
 use report::Problem;
 
 /// Largest configuration file, in octets.
 const MAX_LEN: u64 = 1024 * 1024;
 
-/// How often the names of nodes are looked up.
-const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
-
 /// Everything that the file says, each part in the words of the module that uses it.
 ///
-/// It exists only without contradictions: every listener with TLS has a certificate, every island has a node, no
+/// It exists only without contradictions: every listener with TLS has a certificate, every island has a node in service, no
 /// spelling means two islands, no two listeners want one address. Paths are as they will be opened: what was relative
 /// in the file is relative to the file's folder. It holds no secrets, only the names of files with secrets.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,21 +115,22 @@ fn read(name: &str, text: &str) -> (Option<Settings>, Vec<Problem>, Vec<NamedFil
 
 fn resolve(table: &toml::de::DeTable<'_>, notes: &Notes) -> Option<Settings> {
     document::check_top(table, notes);
-    let session = listener::session(table, notes);
+    let server = listener::server(table, notes);
     let log = listener::log(table, notes);
     let listeners = listener::listeners(table, notes);
     let tls = listener::tls(table, notes, &listeners);
-    let islands = island::read(table, notes);
+    let islands = island::read(table, notes, server.as_ref().map(|server| &server.login_timeout));
     let directory = directory::read(table, notes, islands.spellings);
+    let Server { session, zone, resolve_interval, .. } = server?;
     Some(Settings {
-        session: session?,
+        session,
         log: log?,
         tls: tls?,
         listeners: listeners.settings?,
         directory: directory?,
         islands: islands.settings?,
-        zone: None,
-        resolve_interval: RESOLVE_INTERVAL,
+        zone,
+        resolve_interval,
     })
 }
 

@@ -11,7 +11,7 @@ mod server;
 use std::time::Duration;
 
 pub use directory::{CACHE, DIRECTORY};
-pub use island::{ISLAND, NODES};
+pub use island::{ISLAND, NODES, PROBE};
 pub use server::{CERTIFICATES, LISTENER, LOG, SERVER, TLS};
 
 /// A part of the file.
@@ -68,6 +68,8 @@ pub enum Kind {
     Switch,
     /// A duration within these limits, both included.
     Duration(Duration, Duration),
+    /// The same, or the word "off".
+    DurationOrOff(Duration, Duration),
     /// A whole number within these limits, both included.
     Integer(u64, u64),
     /// A list of tables, which are a section of their own.
@@ -132,10 +134,14 @@ const fn zero_up_to(most: u64) -> Kind {
     Kind::Duration(Duration::ZERO, Duration::from_secs(most))
 }
 
+const fn or_off_up_to(most: u64) -> Kind {
+    Kind::DurationOrOff(Duration::from_millis(1), Duration::from_secs(most))
+}
+
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
 /// All sections, in the order of the documentation.
-pub static SECTIONS: [&Section; 9] =
-    [&SERVER, &LOG, &TLS, &CERTIFICATES, &LISTENER, &DIRECTORY, &CACHE, &ISLAND, &NODES];
+pub static SECTIONS: [&Section; 10] =
+    [&SERVER, &LOG, &TLS, &CERTIFICATES, &LISTENER, &DIRECTORY, &CACHE, &ISLAND, &PROBE, &NODES];

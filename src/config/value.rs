@@ -10,6 +10,7 @@ use rustls::pki_types::ServerName;
 use toml::de::DeValue;
 
 use super::reference::shown;
+use crate::names::ZoneName;
 
 /// Longest DNS name in octets, and longest part of one (RFC 1035 §2.3.4).
 const DNS_NAME_MAX: usize = 253;
@@ -59,14 +60,16 @@ pub(super) fn integer(value: &DeValue<'_>, least: u64, most: u64) -> Result<u64,
 }
 
 pub(super) fn duration(value: &DeValue<'_>, least: Duration, most: Duration) -> Result<Duration, Wrong> {
-    let without_unit =
-        |number: &str| wrong("has no unit", format!("write \"{number}s\" for seconds, or with ms, m, h or d"));
     let text = match value {
         DeValue::String(text) => text.trim(),
         DeValue::Integer(number) if is_figure(number.as_str()) => return Err(without_unit(number.as_str())),
         DeValue::Float(number) if is_figure(number.as_str()) => return Err(without_unit(number.as_str())),
         other => return Err(other_kind(other, "a duration in quotes")),
     };
+    duration_text(text, least, most)
+}
+
+pub(super) fn duration_text(text: &str, least: Duration, most: Duration) -> Result<Duration, Wrong> {
     if text != "0" && is_figure(text) {
         return Err(without_unit(text));
     }
@@ -79,6 +82,10 @@ pub(super) fn duration(value: &DeValue<'_>, least: Duration, most: Duration) -> 
             "write a number and a unit, as in \"500ms\", \"2s\", \"5m\", \"1h\" or \"1d\"",
         )),
     }
+}
+
+fn without_unit(number: &str) -> Wrong {
+    wrong("has no unit", format!("write \"{number}s\" for seconds, or with ms, m, h or d"))
 }
 
 fn is_figure(text: &str) -> bool {
@@ -126,6 +133,11 @@ pub(super) fn host(text: &str) -> Result<(), Wrong> {
             "write \"mail.example.net\", \"10.1.0.11\" or \"2001:db8::11\", without a port",
         )),
     }
+}
+
+/// The name of a place. There is no list of them to compare it with.
+pub(super) fn zone(text: &str) -> Result<ZoneName, Wrong> {
+    printable(text).map(|()| ZoneName::new(text))
 }
 
 /// Text that a name or a path can be: something, without control characters.

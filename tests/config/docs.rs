@@ -114,6 +114,9 @@ fn meaning(key: &Key) -> String {
         }
         Kind::Duration(least, most) if least.is_zero() => format!(" At most `\"{}\"`.", shown(most)),
         Kind::Duration(least, most) => format!(" From `\"{}\"` to `\"{}\"`.", shown(least), shown(most)),
+        Kind::DurationOrOff(least, most) => {
+            format!(" From `\"{}\"` to `\"{}\"`, or `\"off\"`.", shown(least), shown(most))
+        }
         Kind::Integer(least, most) => format!(" From {least} to {most}."),
     };
     format!("{}{holds}", key.meaning)

@@ -99,27 +99,48 @@ fn collect(path: &str, table: &toml::Table, found: &mut BTreeSet<String>) {
     }
 }
 
+/// Where a list of inline tables sets a key of one of them: the section and the key, its text, and the rest of the line.
+fn inline_keys<'a>(lines: &[Line<'a>]) -> Vec<(usize, &'static Section, &'static Key, &'a str, String)> {
+    let mut current = None;
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        if let Some((about, key, _)) = line.key {
+            current = SECTIONS.into_iter().find(|section| section.path == format!("{}.{}", about.path, key.name));
+        }
+        let entry = line.text.trim_start().strip_prefix("{ ").and_then(|entry| entry.split(" }").next());
+        for pair in entry.iter().flat_map(|entry| entry.split(", ")) {
+            let section = current.expect("entries stand in a list");
+            let key = section.key(pair.split(" = ").next().unwrap()).expect("the example is valid");
+            found.push((at, section, key, pair, line.text.replace(&format!(", {pair}"), "")));
+        }
+    }
+    found
+}
+
 #[test]
 fn every_default_is_shown_as_the_reference_has_it_and_the_code_does_it() {
     let example = example();
     let as_it_is = parse(&example);
+    let lines = lines(&example);
+    let whole = lines.iter().enumerate().filter_map(|(at, line)| match line.key {
+        Some((section, key, true)) => Some((at, section, key, line.text, String::new())),
+        _ => None,
+    });
     let mut proven = BTreeSet::new();
-    for (at, line) in lines(&example).iter().enumerate() {
-        let Some((section, key, true)) = line.key else { continue };
-        let shown: toml::Table = line.text.parse().unwrap_or_default();
+    for (at, section, key, text, rest) in whole.chain(inline_keys(&lines)) {
+        let shown: toml::Table = text.parse().unwrap_or_default();
         let is_default = match key.absent {
             Absent::Default(default) => shown == format!("{} = {default}", key.name).parse().unwrap(),
             Absent::Derived(_) => true,
             Absent::Refused(_) | Absent::Unset => false,
         };
         if is_default {
-            let without: Vec<_> = example.lines().enumerate().filter(|(n, _)| *n != at).map(|(_, line)| line).collect();
+            let without = lines.iter().enumerate().map(|(n, line)| if n == at { &*rest } else { line.text });
             assert_eq!(
-                parse(&without.join("\n")),
+                parse(&without.collect::<Vec<_>>().join("\n")),
                 as_it_is,
-                "the default is another than in line {}: {}",
+                "the default is another than in line {}: {text}",
                 at + 1,
-                line.text
             );
             proven.insert(format!("{}.{}", section.path, key.name));
         }

@@ -170,6 +170,43 @@ fn a_password_that_no_bind_could_use_is_refused_at_once() {
     assert!(load(&folder).is_ok());
 }
 
+#[test]
+fn the_password_of_a_probe_is_looked_into_as_that_of_the_directory_is() {
+    let folder = site();
+    let probe = "[island.probe]\ncheck = \"login\"\nuser = \"probe\"\npassword_file = \"probe.secret\"\n";
+    write(&folder, "proxy.toml", format!("{SITE}{probe}"));
+    assert_only(&folder, "22:17", "probe.secret cannot be read: ");
+    write(&folder, "probe.secret", "\n");
+    assert_only(&folder, "22:17", "probe.secret is empty");
+    let report = load(&folder).unwrap_err();
+    assert!(report.contains("write the password of `user` into it"), "{report}");
+    write(&folder, "probe.secret", "swordfish\n");
+    assert!(load(&folder).is_ok());
+}
+
+#[test]
+fn routes_can_be_kept_in_a_folder_that_exists_and_need_not_be_there_yet() {
+    let folder = site();
+    let keep = |file: &str| {
+        let cache = format!("[directory.cache]\nfile = \"{file}\"\n[[island]]");
+        write(&folder, "proxy.toml", SITE.replace("[[island]]", &cache));
+    };
+    keep("kept/routes");
+    assert_only(&folder, "16:8", "kept/routes cannot keep routes: its folder cannot be used: No such file");
+    write(&folder, "kept", "");
+    assert_only(&folder, "16:8", "");
+    fs::remove_file(folder.path().join("kept")).unwrap();
+    fs::create_dir(folder.path().join("kept")).unwrap();
+    assert!(load(&folder).is_ok());
+    write(&folder, "kept/routes", "whatever it holds");
+    assert!(load(&folder).is_ok());
+    keep("kept");
+    assert_only(&folder, "16:8", "kept cannot keep routes: it is not a regular file");
+    keep("routes");
+    let settings = load(&folder).unwrap_or_else(|report| panic!("{report}"));
+    assert_eq!(settings.directory.cache.file, Some(folder.path().join("routes")));
+}
+
 /// A site whose directory is the file `routes`, which is not there yet. It is named in 10:8.
 fn site_with_routes() -> TempDir {
     let folder = site();

@@ -101,7 +101,7 @@ fn every_limit_is_where_it_is_listed() {
             said.iter().any(|(message, _)| expected.contains(message))
         };
         let (inside, outside) = match key.kind {
-            Kind::Duration(least, most) => {
+            Kind::Duration(least, most) | Kind::DurationOrOff(least, most) => {
                 let below = (least > Duration::ZERO).then_some(least - least.min(millisecond));
                 ([shown(least), shown(most)], [below.map(shown), Some(shown(most + millisecond))])
             }

@@ -10,7 +10,7 @@ use mailferry::directory::ldap::{Bind, Scope, Url};
 use mailferry::directory::template::FilterTemplate;
 use mailferry::directory::{self, SourceSettings, cache, file, ldap};
 use mailferry::logging::{self, Format};
-use mailferry::names::{IslandName, NodeName};
+use mailferry::names::{IslandName, NodeName, UserName, ZoneName};
 use mailferry::net::tls::{CertificateFiles, ServerSettings, Version};
 use mailferry::proto::Protocol::{Imap, Pop3};
 use mailferry::routing::{Check, FailBack, Island, Node, NodeTls, OperatorState, Policy, Probe};
@@ -58,7 +58,7 @@ fn island(name: &str, node: Node) -> Island {
         ca: None,
         connect_timeout: seconds(5),
         greeting_timeout: seconds(10),
-        login_timeout: seconds(30),
+        login_timeout: seconds(20),
         hedge: Some(Duration::from_millis(250)),
         patience: seconds(5),
         disconnect_spread: seconds(5),
@@ -178,22 +178,45 @@ fn every_value_arrives_where_it_is_meant_for() {
         ttl: seconds(600),
         negative_ttl: Duration::ZERO,
         stale: seconds(600),
-        file: None,
+        file: Some("/srv/site/routes.kept".into()),
     };
     assert_eq!(settings.directory.cache, expected);
+    assert_eq!((settings.zone, settings.resolve_interval), (Some(ZoneName::new("hall 1")), seconds(7)));
     assert_eq!(settings.islands, islands());
 }
 
-fn islands() -> [Island; 2] {
+fn islands() -> [Island; 4] {
     let a = Island {
         spellings: ["a", "store-a.example.net", "A"].map(IslandName::new).into(),
+        policy: Policy::Sticky,
+        fail_back: FailBack::Manual,
         tls: NodeTls::Implicit,
         ca: Some("/etc/mailferry/ca.pem".into()),
         connect_timeout: seconds(1),
         greeting_timeout: seconds(2),
         login_timeout: seconds(3),
+        hedge: None,
+        patience: Duration::ZERO,
+        disconnect_spread: Duration::ZERO,
+        max_login_rate: NonZeroU32::new(50),
+        probe: Probe {
+            check: Check::Login {
+                user: UserName::new(b"probe@example.net").unwrap(),
+                password_file: "/srv/site/probe.secret".into(),
+            },
+            interval: seconds(6),
+            timeout: seconds(8),
+            fall: 1,
+            rise: 100,
+        },
         nodes: vec![
-            Arc::new(Node { imap_port: 993, pop3_port: 995, ..node("left", "10.1.0.11", 1) }),
+            Arc::new(Node {
+                imap_port: 993,
+                pop3_port: 995,
+                weight: NonZeroU32::new(3).unwrap(),
+                zone: Some(ZoneName::new("hall 1")),
+                ..node("left", "10.1.0.11", 1)
+            }),
             Arc::new(Node {
                 imap_port: 1993,
                 pop3_port: 1995,
@@ -204,9 +227,27 @@ fn islands() -> [Island; 2] {
         ..island("a", node("", "", 0))
     };
     let b = Island {
+        fail_back: FailBack::After(seconds(5400)),
         tls: NodeTls::Off,
-        nodes: vec![Arc::new(node("left", "2001:db8::11", 1)), Arc::new(node("right", "2001:db8::12", 2))],
+        connect_timeout: seconds(1),
+        greeting_timeout: seconds(2),
+        hedge: Some(Duration::from_millis(2999)),
+        patience: seconds(89),
+        probe: probe(Check::Command),
+        nodes: vec![
+            Arc::new(Node { state: OperatorState::Draining, ..node("left", "2001:db8::11", 2) }),
+            Arc::new(node("right", "2001:db8::12", 2)),
+            Arc::new(Node { state: OperatorState::Maintenance, ..node("spare", "2001:db8::13", 3) }),
+        ],
         ..island("b", node("", "", 0))
     };
-    [a, b]
+    let weight = NonZeroU32::new(1000).unwrap();
+    // A node that returned has the fewest sessions, so nothing is given back.
+    let c = Island {
+        policy: Policy::Balance,
+        fail_back: FailBack::Now,
+        ..island("c", Node { weight, ..node("only", "c.example.net", 1) })
+    };
+    let d = Island { fail_back: FailBack::Now, ..island("d", node("only", "d.example.net", 1)) };
+    [a, b, c, d]
 }

@@ -105,5 +105,14 @@ pub static CACHE: Section = Section {
             "How long an old route serves while the directory is unavailable, counted from when the directory said it. \
              Not less than `ttl`.",
         ),
+        key(
+            "file",
+            Text,
+            Unset,
+            "A file that mailferry writes, and reads at its start: the routes it knows, so that a restart while the \
+             directory is unavailable loses nobody. They are old routes from then on: the directory is asked first. It \
+             holds names and islands, no passwords. Its folder must exist, and the user mailferry runs as must be \
+             allowed to write there.",
+        ),
     ],
 };

@@ -1,8 +1,8 @@
 //! The keys of `[server]`, `[log]`, `[tls]` and `[[listener]]`. Data only: nothing is read or decided here.
 
-use super::Absent::{Default, Refused};
+use super::Absent::{Default, Refused, Unset};
 use super::Kind::{Choice, Switch, Tables, Text};
-use super::{Form, HOUR, MINUTE, Section, key, up_to, zero_up_to};
+use super::{DAY, Form, HOUR, MINUTE, Section, key, up_to, zero_up_to};
 
 /// `[server]`
 pub static SERVER: Section = Section {
@@ -31,6 +31,21 @@ pub static SERVER: Section = Section {
             Default("\"Authentication failed.\""),
             "The answer to unknown users. Use the words that the nodes use for a wrong password, so that the two cannot \
              be told apart. Printable ASCII, at most 200 characters.",
+        ),
+        key(
+            "zone",
+            Text,
+            Unset,
+            "The room or data centre where this mailferry stands. Nodes with the same `zone` come first with \
+             `policy = \"balance\"`, and among equal ranks with `policy = \"prefer\"`. Without it all nodes are equally \
+             near.",
+        ),
+        key(
+            "resolve_interval",
+            up_to(DAY),
+            Default("\"30s\""),
+            "How often the names of nodes are looked up anew. The last good answer is kept when DNS fails. Shorter where \
+             nodes move by their DNS names.",
         ),
     ],
 };
