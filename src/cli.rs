@@ -1,8 +1,10 @@
 //! The command line: what it offers, what it prints, and the exit codes.
 
 use std::io::{IsTerminal, stderr, stdout};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,11 +12,12 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::app::{self, App};
+use crate::config::reference::shown;
 use crate::config::{self, Settings};
 use crate::directory::{Found, Located, LookupError};
 use crate::logging;
-use crate::names::{Protocol, UserName};
-use crate::routing::Islands;
+use crate::names::{Protocol, UserName, ZoneName};
+use crate::routing::{FailBack, Island, Islands, OperatorState, Policy, Table};
 
 /// EX_CONFIG of sysexits.h: the configuration has problems. systemd shows it as "configuration error".
 const EXIT_CONFIG: u8 = 78;
@@ -65,6 +68,10 @@ enum Command {
         config: PathBuf,
     },
     /// Ask the directory where a user's login would go. Nobody is logged in.
+    ///
+    /// The island's nodes are numbered in the order in which an IMAP login would try them, each with the reason. This
+    /// command asks no node and no running mailferry: all nodes count as healthy, and without sessions. Those that the
+    /// configuration takes out of service stand last.
     ///
     /// Exit codes: 0 found, 4 no such user, 69 the directory is unavailable, its answer ambiguous or its island not
     /// configured, 71 the directory cannot be set up, 78 the configuration has problems.
@@ -155,7 +162,7 @@ fn route(user: &str, path: &std::path::Path) -> Result<ExitCode, ExitCode> {
         Ok::<_, ExitCode>(directory.locate(&name).await)
     })?;
     match answer {
-        Ok(located) => Ok(explain(&name, &located, &islands)),
+        Ok(located) => Ok(explain(&name, &located, &islands, settings.zone.as_ref())),
         Err(error) => {
             complain(&format!("{name}: {error}"));
             let unknown = matches!(error, LookupError::NotFound);
@@ -164,7 +171,7 @@ fn route(user: &str, path: &std::path::Path) -> Result<ExitCode, ExitCode> {
     }
 }
 
-fn explain(user: &UserName, located: &Located, islands: &Islands) -> ExitCode {
+fn explain(user: &UserName, located: &Located, islands: &Islands, zone: Option<&ZoneName>) -> ExitCode {
     let login = located.route.login.as_ref().unwrap_or(user);
     say(&format!("user       {user}"));
     say(&format!("island     {}", located.route.island));
@@ -176,14 +183,68 @@ fn explain(user: &UserName, located: &Located, islands: &Islands) -> ExitCode {
         complain(&format!("island \"{}\" is not in the configuration; logins fail", located.route.island));
         return ExitCode::from(EXIT_UNAVAILABLE);
     };
-    let plan = table.plan(Protocol::Imap, login, true, Instant::now().into_std());
-    for (rank, candidate) in plan.candidates.iter().enumerate() {
-        let label = if rank == 0 { "nodes" } else { "" };
-        let (node, reason) = (candidate.port.node(), candidate.reason);
-        let (name, host, imap, pop3) = (&node.name, &node.host, node.imap_port, node.pop3_port);
-        say(&format!("{label:<10} {}. {name}  {host}  imap {imap}  pop3 {pop3}  {reason}", rank + 1));
+    say(&format!("policy     {}", policy(table.island())));
+    if let Some(zone) = zone {
+        say(&format!("zone       {zone}"));
+    }
+    for (place, line) in nodes(table, login).iter().enumerate() {
+        say(&format!("{:<10} {line}", if place == 0 { "nodes" } else { "" }));
     }
     ExitCode::SUCCESS
+}
+
+/// What decides the order of the nodes.
+fn policy(island: &Island) -> String {
+    let name = match island.policy {
+        Policy::Prefer => "prefer",
+        Policy::Balance => return "balance".to_owned(),
+        Policy::Sticky => "sticky",
+    };
+    match island.fail_back {
+        FailBack::Now => format!("{name}, fail_back now"),
+        FailBack::After(time) => format!("{name}, fail_back after {}", shown(time)),
+        FailBack::Manual => format!("{name}, fail_back manual"),
+    }
+}
+
+/// A line for each node of the plan, then for those that are not in it.
+fn nodes(table: &Arc<Table>, login: &UserName) -> Vec<String> {
+    let plan = table.plan(Protocol::Imap, login, true, Instant::now().into_std()).candidates;
+    let planned = plan
+        .iter()
+        .enumerate()
+        .map(|(place, candidate)| (format!("{}.", place + 1), candidate.port.node(), candidate.reason.to_string()));
+    let left_out = table.island().nodes.iter().filter_map(|node| {
+        let state = match node.state {
+            OperatorState::InService => return None,
+            OperatorState::Draining => "draining",
+            OperatorState::Maintenance => "maintenance",
+        };
+        Some(("-".to_owned(), node, state.to_owned()))
+    });
+    // Ranks that are only the places in the file say nothing.
+    let is_ranked = (1..).zip(&table.island().nodes).any(|(place, node)| node.rank != place);
+    let rows = planned.chain(left_out).map(|(place, node, reason)| {
+        let rank = is_ranked.then(|| format!("rank {}", node.rank));
+        let weight = (node.weight > NonZeroU32::MIN).then(|| format!("weight {}", node.weight));
+        let zone = node.zone.as_ref().map(|zone| format!("zone {zone}"));
+        let marks = [Some(reason), rank, weight, zone].into_iter().flatten().collect::<Vec<_>>();
+        let ports = (format!("imap {}", node.imap_port), format!("pop3 {}", node.pop3_port));
+        [place, node.name.to_string(), node.host.clone(), ports.0, ports.1, marks.join(", ")]
+    });
+    aligned(&rows.collect::<Vec<_>>())
+}
+
+/// Rows with their columns below each other; the last column needs no room behind it.
+fn aligned<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    });
+    let line = |row: &[String; N]| {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
 }
 
 /// To standard output. A reader that has gone away is no failure of ours.

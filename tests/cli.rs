@@ -126,11 +126,68 @@ fn route_prints_the_island_the_name_the_source_and_the_nodes_in_order() {
     let lines: Vec<&str> = out.lines().collect();
     assert!(lines[0].ends_with(" alice") && lines[1].ends_with(" a") && lines[2].ends_with(" alice"), "{out}");
     assert!(lines[3].contains("users"), "the source: {out}");
-    assert!(lines[4].contains("left") && lines[4].contains("10.1.0.11") && lines[4].contains("143"), "{out}");
-    assert!(lines[5].contains("right") && lines[5].contains("10.1.0.12") && lines[5].contains("1143"), "{out}");
+    assert!(lines[4].ends_with(" prefer, fail_back after 1m"), "{out}");
+    assert!(lines[5].contains("left") && lines[5].contains("10.1.0.11") && lines[5].contains("143"), "{out}");
+    assert!(lines[6].contains("right") && lines[6].contains("10.1.0.12") && lines[6].contains("1143"), "{out}");
     let (code, out, _) = mailferry(&["route", "renamed", "--config"], &config);
     assert_eq!(code, 0);
     assert!(out.contains("real-name") && out.contains("only"), "{out}");
+}
+
+/// The nodes as `route` shows them, below an island with these keys.
+fn nodes_shown(server: &str, keys: &str, user: &str) -> Vec<String> {
+    let (dir, config) = site("127.0.0.1:0");
+    fs::write(dir.path().join("users"), format!("{user} c\n")).unwrap();
+    let text = fs::read_to_string(&config).unwrap();
+    let text = text.replace("[[listener]]", &format!("{server}\n[[listener]]"));
+    fs::write(&config, format!("{text}\n[[island]]\nname = \"c\"\ntls = \"off\"\n{keys}")).unwrap();
+    let (code, out, err) = mailferry(&["route", user, "--config"], &config);
+    assert_eq!((code, err.as_str()), (0, ""));
+    out.lines().skip_while(|line| !line.starts_with("policy")).map(str::to_owned).collect()
+}
+
+#[test]
+fn route_shows_the_policy_the_reasons_and_the_nodes_that_are_out_of_service() {
+    let keys = r#"nodes = [
+        { name = "old", host = "10.3.0.9", state = "maintenance" },
+        { name = "left", host = "left.c.example.net", rank = 2, zone = "hall-2" },
+        { name = "right", host = "10.3.0.12", rank = 2, zone = "hall-1", pop3_port = 1110 },
+        { name = "spare", host = "10.3.0.13", rank = 1, state = "draining", zone = "hall-1" },
+    ]"#;
+    let expected = [
+        "policy     prefer, fail_back after 1m",
+        "zone       hall-1",
+        "nodes      1.  right  10.3.0.12           imap 143  pop3 1110  preferred, rank 2, zone hall-1",
+        "           2.  left   left.c.example.net  imap 143  pop3 110   fallback, rank 2, zone hall-2",
+        "           -   old    10.3.0.9            imap 143  pop3 110   maintenance, rank 1",
+        "           -   spare  10.3.0.13           imap 143  pop3 110   draining, rank 1, zone hall-1",
+    ];
+    assert_eq!(nodes_shown("zone = \"hall-1\"", keys, "carol"), expected);
+}
+
+#[test]
+fn route_knows_every_policy() {
+    let nodes = |weight: u32| {
+        format!(
+            "nodes = [{{ name = \"left\", host = \"10.3.0.11\" }}, \
+             {{ name = \"right\", host = \"10.3.0.12\", weight = {weight} }}]"
+        )
+    };
+    let balance = format!("policy = \"balance\"\n{}", nodes(1));
+    let expected = [
+        "policy     balance",
+        "nodes      1.  left   10.3.0.11  imap 143  pop3 110  fewest sessions",
+        "           2.  right  10.3.0.12  imap 143  pop3 110  fallback",
+    ];
+    assert_eq!(nodes_shown("", &balance, "carol"), expected);
+    for (fail_back, shown) in [("now", "now"), ("manual", "manual"), ("after 90m", "after 1h 30m")] {
+        let sticky = format!("policy = \"sticky\"\nfail_back = \"{fail_back}\"\n{}", nodes(1000));
+        let lines = nodes_shown("", &sticky, "carol");
+        assert_eq!(lines[0], format!("policy     sticky, fail_back {shown}"));
+        // With such weights it is hers by far.
+        assert_eq!(lines[1], "nodes      1.  right  10.3.0.12  imap 143  pop3 110  sticky, weight 1000");
+        assert_eq!(lines[2], "           2.  left   10.3.0.11  imap 143  pop3 110  fallback");
+    }
 }
 
 #[test]
@@ -206,4 +263,7 @@ fn help_teaches_the_three_commands_and_their_exit_codes() {
         let help = Command::new(env!("CARGO_BIN_EXE_mailferry")).args([command, "--help"]).output().unwrap();
         assert!(String::from_utf8(help.stdout).unwrap().contains(code), "{command}");
     }
+    let help = Command::new(env!("CARGO_BIN_EXE_mailferry")).args(["route", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    assert!(help.contains("all nodes count as healthy"), "what it cannot know: {help}");
 }
