@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
-# A whole mail site in one temporary folder, on free loopback ports: a test CA, slapd with six users, two islands of two
-# Dovecots each, and mailferry in front when asked for. Nothing of the host's configuration is read or changed.
+# A whole mail site in one temporary folder, on free loopback ports: a test CA, two slapds with six users, two islands of
+# two Dovecots each, and mailferry in front when asked for. Nothing of the host's configuration is read or changed.
 #
 #   scripts/site.sh
 #
 # It stays in the foreground and obeys lines on its standard input, answering each with `ok` or `failed …`:
 #
-#   start|stop|kill|freeze|thaw NAME     a-left a-right b-left b-right directory mailferry
+#   start|stop|kill|freeze|thaw NAME     a-left a-right b-left b-right directory directory2 mailferry
+#   move USER ISLAND                     with mailbox and account; the old island then knows no such user
+#   copy USER ISLAND                     the same, but the old island goes on knowing the user
 #
 # The first line that it writes is `ready FILE`: FILE (site.env) tells all ports and paths. The site ends when the
 # input ends, so it cannot outlive whoever started it; Ctrl-C and kill (-9 too) end it as well. Every end stops all
 # processes and removes the folder; standard output stays open until that is done.
 #
 # As root it runs Dovecot under Debian's users, as anybody else under that user. MAILFERRY names the program that
-# `start mailferry` runs.
+# `start mailferry` runs. CROWD is how many nameless users the site has besides: crowd1, crowd2, … (default 0).
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 SCRIPTS=$(cd "$(dirname "$0")" && pwd)
@@ -58,7 +60,7 @@ open_folder() {
 wait_for_removal() {
     local tries
     exec {ALIVE}>&-
-    for tries in {1..100}; do
+    for tries in {1..600}; do
         if [ ! -e "$FOLDER" ]; then return 0; fi
         sleep 0.05
     done
@@ -86,18 +88,18 @@ start_site() {
     for ((attempt = 1; ; attempt++)); do
         choose_ports "${PORT_NAMES[@]}"
         IPV6=$(if has_ipv6; then echo yes; else echo no; fi)
-        rm -rf "$FOLDER/directory"
-        write_directory
+        write_directories
         for name in a-left a-right b-left b-right; do
             write_node "${name%-*}" "${name#*-}"
         done
         write_ferry
         write_environment
-        if start_directory && start_node a-left && start_node a-right && start_node b-left && start_node b-right; then
+        if start_directory directory && start_directory directory2 &&
+            start_node a-left && start_node a-right && start_node b-left && start_node b-right; then
             return 0
         fi
         if [ "$attempt" -eq "$PORT_ATTEMPTS" ] || ! grep -rqs 'Address already in use' "$FOLDER/log"; then return 1; fi
-        for name in directory a-left a-right b-left b-right ports; do
+        for name in directory directory2 a-left a-right b-left b-right ports; do
             end_process "$name" KILL
         done
         rm -f "$FOLDER"/log/*
@@ -120,9 +122,13 @@ write_environment() {
 }
 
 obey() {
-    local verb name
-    while read -r verb name; do
-        if [[ ! $name =~ ^([ab]-(left|right)|directory|mailferry)$ ]]; then
+    local verb name island
+    while read -r verb name island; do
+        if [ "$verb" = move ] || [ "$verb" = copy ]; then
+            "${verb}_user" "$name" "$island" && echo ok || echo "failed: $verb $name $island"
+            continue
+        fi
+        if [[ ! $name =~ ^([ab]-(left|right)|directory2?|mailferry)$ ]]; then
             echo "failed: no process is called '$name'"
             continue
         fi
@@ -143,10 +149,26 @@ begin() { # begin NAME
         return 1
     fi
     case $1 in
-    directory) start_directory ;;
+    directory | directory2) start_directory "$1" ;;
     mailferry) start_ferry ;;
     *) start_node "$1" ;;
     esac
+}
+
+# move_user UID ISLAND: as an operator would do it with a user who is logged in nowhere.
+move_user() {
+    copy_user "$1" "$2" && remove_account "$1" "$(other_island "$2")" && wait_for_accounts
+}
+
+copy_user() { # copy_user UID ISLAND: the directories then name the copy
+    if [ -z "$(user_field "$1" 1)" ] || [[ ! $2 =~ ^[ab]$ ]]; then
+        complain "no such user or island: '$1' '$2'"
+        return 1
+    fi
+    if ! has_account "$1" "$2"; then
+        copy_mailbox "$1" "$(other_island "$2")" "$2" && add_account "$1" "$2" && wait_for_accounts || return 1
+    fi
+    set_island "$1" "$2"
 }
 
 # start_process NAME PROGRAM ARGUMENT…: in a process group of its own, so that it can be killed with all its children

@@ -30,7 +30,7 @@ END
         cat <<END
 [directory]
 type = "ldap"
-urls = ["ldap://localhost:$LDAP"]
+urls = ["ldap://localhost:$LDAP", "ldap://localhost:$LDAP2"]
 starttls = true
 ca = "$FOLDER/tls/ca.pem"
 bind_dn = "cn=mailferry,dc=example,dc=net"
@@ -87,5 +87,5 @@ start_ferry() {
 }
 
 ferry_says_ready() { # ferry_says_ready LOG LINES: behind the first LINES lines
-    tail -n "+$(($2 + 1))" "$1" | grep -q '"message":"ready"'
+    tail -n "+$(($2 + 1))" "$1" 2>/dev/null | grep -q '"message":"ready"'
 }

@@ -2,6 +2,9 @@
 # The islands' nodes: Dovecots, two for each island, with the same Maildirs. Sourced by site.sh.
 # A node's name is island-node (a-left); each has IMAP and POP3, with STARTTLS and with implicit TLS.
 
+REUSED=500 # mailboxes that one process serves, one after the other
+SPARE=2    # processes that wait for a mailbox
+
 # As root, Dovecot runs as Debian's users, and mail belongs to the user mail; otherwise everything is the caller's.
 choose_accounts() {
     if [ "$(id -u)" -eq 0 ]; then
@@ -13,17 +16,44 @@ choose_accounts() {
 }
 
 write_islands() {
-    local island uid where password
+    local island uid where
     for island in a b; do
         mkdir -p "$FOLDER/island-$island"
         (umask 027 && : >"$FOLDER/island-$island/passwd")
         chgrp "$DOVECOT_GROUP" "$FOLDER/island-$island/passwd"
     done
-    while IFS=$'\t' read -r uid where _ password; do
-        printf '%s:{PLAIN.b64}%s:%s:%s::%s::\n' "$uid" "$(printf %s "$password" | base64)" "$MAIL_UID" "$MAIL_GID" \
-            "$FOLDER/island-$where/mail/$uid" >>"$FOLDER/island-$where/passwd"
+    while IFS=$'\t' read -r uid where _; do
+        add_account "$uid" "$where"
         chown -R "$MAIL_UID:$MAIL_GID" "$FOLDER/island-$where/mail/$uid"
     done <"$FOLDER/users.tsv"
+}
+
+add_account() { # add_account UID ISLAND
+    printf '%s:{PLAIN.b64}%s:%s:%s::%s::\n' "$1" "$(user_field "$1" 4 | tr -d '\n' | base64 -w 0)" "$MAIL_UID" "$MAIL_GID" \
+        "$FOLDER/island-$2/mail/$1" >>"$FOLDER/island-$2/passwd"
+}
+
+remove_account() { # remove_account UID ISLAND
+    sed -i "/^$1:/d" "$FOLDER/island-$2/passwd"
+}
+
+# wait_for_accounts: until all nodes know of a change. Dovecot looks at the file's date once in every second of the clock.
+wait_for_accounts() {
+    local now=$EPOCHSECONDS
+    while ((EPOCHSECONDS <= now)); do sleep 0.05; done
+}
+
+has_account() { # has_account UID ISLAND
+    grep -q "^$1:" "$FOLDER/island-$2/passwd"
+}
+
+other_island() {
+    if [ "$1" = a ]; then echo b; else echo a; fi
+}
+
+copy_mailbox() { # copy_mailbox UID FROM TO
+    rm -rf "$FOLDER/island-$3/mail/$1"
+    cp -a "$FOLDER/island-$2/mail/$1" "$FOLDER/island-$3/mail/$1"
 }
 
 write_node() { # write_node ISLAND NODE
@@ -35,11 +65,12 @@ write_node() { # write_node ISLAND NODE
     esac
 }
 
-# What both versions spell alike. many_sessions lets one login process serve more than one connection. Refusals come
-# quickly, and strangers from one address are not slowed down: all clients of a test come from 127.0.0.1. The node
+# What both versions spell alike. requests names the setting of how many connections a process serves before it ends: a login
+# process any number, and one that has served a mailbox goes on with the next, or a node of a small machine would do
+# little but start processes. Refusals come quickly, and strangers from one address are not slowed down: all clients of a test come from 127.0.0.1. The node
 # logs each login.
 dovecot_common() {
-    local home=$FOLDER/island-$1/$2 many_sessions=$3 port
+    local home=$FOLDER/island-$1/$2 requests=$3 unlimited=$4 port
     port=$(upper "$1_$2")
     cat <<END
 base_dir = $home/run
@@ -65,9 +96,20 @@ service anvil {
 service stats {
   chroot =
 }
+service auth {
+  client_limit = 5000 # or Dovecot warns that its other limits do not fit it
+}
+service imap {
+  $requests = $REUSED
+  process_min_avail = $SPARE
+}
+service pop3 {
+  $requests = $REUSED
+  process_min_avail = $SPARE
+}
 service imap-login {
   chroot =
-  $many_sessions
+  $requests = $unlimited
   inet_listener imap {
     port = $(value_of "${port}_IMAP")
   }
@@ -78,7 +120,7 @@ service imap-login {
 }
 service pop3-login {
   chroot =
-  $many_sessions
+  $requests = $unlimited
   inet_listener pop3 {
     port = $(value_of "${port}_POP3")
   }
@@ -107,7 +149,7 @@ userdb {
   args = username_format=%u $FOLDER/island-$1/passwd
 }
 END
-    dovecot_common "$1" "$2" "service_count = 0"
+    dovecot_common "$1" "$2" service_count 0
 }
 
 dovecot_24() {
@@ -128,7 +170,7 @@ userdb passwd-file {
   passwd_file_path = $FOLDER/island-$1/passwd
 }
 END
-    dovecot_common "$1" "$2" "restart_request_count = unlimited"
+    dovecot_common "$1" "$2" restart_request_count unlimited
 }
 
 start_node() { # start_node ISLAND-NODE

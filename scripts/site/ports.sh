@@ -4,7 +4,7 @@
 # The names of all ports of a site, as they stand in site.env.
 # shellcheck disable=SC2034 # site.sh uses it
 PORT_NAMES=(
-    LDAP LDAPS
+    LDAP LDAPS LDAP2 LDAPS2
     {A,B}_{LEFT,RIGHT}_{IMAP,IMAPS,POP3,POP3S}
     FERRY_{IMAP,IMAPS,IMAP_CLEAR,POP3,POP3S,POP3_CLEAR,IMAPS_V6,POP3S_V6}
 )

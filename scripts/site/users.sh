@@ -1,8 +1,9 @@
 # shellcheck shell=bash
-# Six users on two islands, and the mail in their mailboxes. Sourced by site.sh.
+# Six users on two islands, a crowd when asked for, and the mail in their mailboxes. Sourced by site.sh.
 
 # users.tsv: uid, island, mail address, password; tab-separated. bodo's address is not made of his uid; berta's password
 # has all that is hard to carry (blank, quotes, backslash, what looks like a literal or a wildcard, a colon, UTF-8).
+# The crowd comes behind them: crowd1 on island a, crowd2 on island b, and so on.
 write_users() {
     (umask 077 && cat >"$FOLDER/users.tsv") <<'END'
 anna	a	anna@example.net	anna-4Ferry-Hx7
@@ -12,6 +13,10 @@ bela	b	bela@example.net	bela-4Ferry-Qd5
 bodo	b	b.berg@mail.example.net	bodo-4Ferry-Lm3
 berta	b	berta@example.net	Grüße "4" \Ferry\ {5} *(&%s) : €uro
 END
+    local n islands=(b a)
+    for ((n = 1; n <= ${CROWD:-0}; n++)); do
+        printf 'crowd%d\t%s\tcrowd%d@example.net\tcrowd-4Ferry-%d\n' "$n" "${islands[n % 2]}" "$n" "$n"
+    done >>"$FOLDER/users.tsv"
 }
 
 # user_field UID NUMBER: one column of users.tsv.
@@ -20,13 +25,16 @@ user_field() {
 }
 
 # write_mail: what each user has, twice: in messages/UID/N.eml for those who compare, and in the Maildir that both
-# nodes of the island serve. Lines end in CRLF in both, so that nodes and files agree to the octet.
+# nodes of the island serve. Lines end in CRLF in both, so that nodes and files agree to the octet. One message is enough
+# for one of the crowd.
 write_mail() {
-    local uid island maildir n
+    local uid island maildir n last
     while IFS=$'\t' read -r uid island _; do
         maildir=$FOLDER/island-$island/mail/$uid/Maildir
         mkdir -p "$FOLDER/messages/$uid" "$maildir"/{cur,new,tmp}
-        for n in 1 2 3; do
+        last=3
+        if [[ $uid == crowd* ]]; then last=1; fi
+        for ((n = 1; n <= last; n++)); do
             "message_$n" "$uid" "$island" | sed 's/$/\r/' >"$FOLDER/messages/$uid/$n.eml"
             cp "$FOLDER/messages/$uid/$n.eml" "$maildir/cur/100000000$n.M${n}P1.site:2,"
         done

@@ -3,6 +3,9 @@
 #![allow(clippy::print_stderr, reason = "a failed test shows the log")]
 
 mod clients;
+mod load;
+mod losing;
+mod moving;
 mod outages;
 mod reading;
 mod refusing;

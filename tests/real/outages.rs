@@ -2,7 +2,11 @@
 
 use crate::clients::{Answer, Client};
 use crate::reading::assert_reads;
+use crate::secrets;
 use crate::site::{Door, Protocol, Site, Tls};
+
+/// Routes are used once and then only while the directory is dead.
+const STALE_AT_ONCE: (&str, &str) = ("ttl = \"5m\"", "ttl = \"10ms\"");
 
 #[test]
 fn when_a_node_is_killed_the_other_one_serves() {
@@ -36,20 +40,59 @@ fn while_an_island_is_dead_its_users_hear_a_temporary_failure_and_the_others_not
 
 #[test]
 fn while_the_directory_is_dead_known_users_log_in_and_others_hear_a_temporary_failure() {
-    let site = Site::with_ferry(&[("ttl = \"5m\"", "ttl = \"10ms\"")]); // anna's route is stale at once
+    let site = Site::with_ferry(&[STALE_AT_ONCE]);
     let doors = tls_doors(&site);
     assert_reads(&site, Client::Python, doors[0], "anna", site.user("anna"));
-    site.order("kill directory");
+    kill_directories(&site);
     for &door in &doors {
         assert_reads(&site, Client::Python, door, "anna", site.user("anna"));
         assert_unavailable(&site, door, "bela");
     }
-    site.order("start directory");
+    site.order("start directory2");
     for &door in &doors {
         site.eventually("bela logs in", || {
             matches!(Client::Python.read(&site, door, "bela", &site.user("bela").password), Answer::Mail(_))
         });
     }
+}
+
+#[test]
+fn routes_survive_a_restart_of_mailferry_while_the_directory_is_dead() {
+    let file = ("ttl = \"5m\"", "ttl = \"10ms\"\nfile = \"$FOLDER/mailferry/routes\"");
+    let site = Site::with_ferry(&[file]);
+    let doors = tls_doors(&site);
+    assert_reads(&site, Client::Python, doors[0], "anna", site.user("anna"));
+    site.order("stop mailferry");
+    kill_directories(&site);
+    site.order("start mailferry");
+    for &door in &doors {
+        assert_reads(&site, Client::Python, door, "anna", site.user("anna"));
+        assert_unavailable(&site, door, "bela");
+    }
+    let routes = std::fs::read(site.path("FOLDER").join("mailferry/routes")).unwrap();
+    secrets::assert_absent(&site.user("anna").password, &String::from_utf8_lossy(&routes));
+}
+
+/// mailferry starts without one, and knows nobody yet.
+#[test]
+fn without_any_directory_everybody_hears_a_temporary_failure() {
+    let site = Site::without_ferry();
+    kill_directories(&site);
+    site.order("start mailferry");
+    for &door in &tls_doors(&site) {
+        assert_unavailable(&site, door, "anna");
+    }
+    site.order("start directory");
+    for &door in &tls_doors(&site) {
+        site.eventually("anna logs in", || {
+            matches!(Client::Python.read(&site, door, "anna", &site.user("anna").password), Answer::Mail(_))
+        });
+    }
+}
+
+fn kill_directories(site: &Site) {
+    site.order("kill directory");
+    site.order("kill directory2");
 }
 
 fn tls_doors(site: &Site) -> Vec<Door> {

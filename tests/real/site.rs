@@ -213,6 +213,12 @@ impl Site {
         log.lines().filter(|line| texts.iter().any(|text| line.contains(text))).count()
     }
 
+    /// How many searches a directory's own log tells of.
+    pub(crate) fn searches(&self, directory: &str) -> usize {
+        let log = fs::read_to_string(self.path("FOLDER").join("log").join(format!("{directory}.log"))).unwrap();
+        log.lines().filter(|line| line.contains(" SRCH base=")).count()
+    }
+
     /// Waits until something is true; panics when that takes too long.
     #[expect(clippy::disallowed_methods, reason = "another process is waited for, which sends no event")]
     pub(crate) fn eventually(&self, what: &str, mut test: impl FnMut() -> bool) {
