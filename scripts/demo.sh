@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# mailferry at work, on one machine: a user of each of two islands reads mail through the same address, a node is
-# killed, and the other one serves. Everything is in a temporary folder and on free loopback ports, and nothing stays.
+# mailferry at work, on one machine: a user of each of two islands reads mail through the same address, a node is killed,
+# another one freezes, the directory dies. Everything is in a temporary folder, on free loopback ports, and nothing stays.
 #
 #   scripts/demo.sh            leaves all running until Ctrl-C, with a line to paste
 #   scripts/demo.sh --once     ends by itself
@@ -26,6 +26,8 @@ main() {
     two_islands_one_address
     a_node_dies
     a_node_returns
+    a_node_freezes
+    the_directory_dies
     if [ "${1-}" != --once ]; then stay; fi
 }
 
@@ -79,7 +81,29 @@ a_node_dies() {
 a_node_returns() {
     title "3. The node comes back"
     order start "a-$FIRST"
-    say "a-$FIRST accepts connections again; the island is whole."
+    say "a-$FIRST accepts connections again; the island is whole. (fail_back decides when it gets its users back.)"
+}
+
+a_node_freezes() {
+    local frozen=$NODE
+    title "4. SIGSTOP: the node $frozen of island a, which serves anna now, freezes"
+    order freeze "a-$frozen"
+    say "It still accepts connections, and says nothing. A quarter of a second later the other node is asked as well:"
+    echo
+    show_login anna a
+    if [ "$NODE" = "$frozen" ]; then fail "a frozen node is said to have served"; fi
+    say "From curl's start to its end it took $MILLISECONDS ms."
+    order thaw "a-$frozen"
+}
+
+the_directory_dies() {
+    title "5. The directory dies"
+    order kill directory
+    say "Who has logged in lately has a route in the cache, which serves for a day if it must:"
+    echo
+    show_login anna a
+    order start directory
+    say "The directory is back."
 }
 
 stay() {
