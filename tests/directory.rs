@@ -8,7 +8,7 @@ mod outages;
 #[path = "directory/slapd.rs"]
 mod slapd;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mailferry::directory::ldap::{self, Bind, Scope, Url};

@@ -1,7 +1,8 @@
 //! Keeping the routes over a restart: reads them at the start, writes them while mailferry runs and when it stops.
 //!
 //! What was kept only ever becomes an *old* route, which serves while the directory is unavailable; it is never
-//! believed like an answer. No trouble with the file stops mailferry or a login: each is logged once.
+//! believed like an answer. No trouble with the file stops mailferry or a login: each is logged once. A file that is not
+//! mailferry's own is never replaced.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,16 +18,23 @@ use crate::drain::Drain;
 /// Between two writings: how much of what was heard a killed mailferry forgets.
 const WRITE_EVERY: Duration = Duration::from_secs(60);
 
-/// Old routes from the file into the cache. Blocks; to be called before the cache has other users.
-pub(super) fn restore(cache: &Cache, path: &Path) {
+/// Old routes from the file into the cache, and whether routes may be kept there from now on. Removes what killed
+/// savings have left beside it. Blocks; to be called before the cache has other users.
+pub(super) fn restore(cache: &Cache, path: &Path) -> bool {
     match snapshot::file::load(path) {
         Ok(Some(entries)) => {
             let users = cache.restore(entries, &Arc::from(path.display().to_string()), since_1970());
             info!(file = ?path, users, "old routes were read: they serve while the directory is unavailable");
         }
         Ok(None) => info!(file = ?path, "no old routes are kept yet"),
-        Err(error) => warn!(file = ?path, reason = %error, "old routes are not used"),
+        Err(error) if error.may_be_replaced() => warn!(file = ?path, reason = %error, "old routes are not used"),
+        Err(error) => {
+            warn!(file = ?path, reason = %error, "old routes are not used, and none are kept until the next start");
+            return false;
+        }
     }
+    snapshot::file::sweep(path);
+    true
 }
 
 /// Writes the file every minute if a route has changed, and at the end; then lets the drain go.

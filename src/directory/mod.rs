@@ -29,7 +29,7 @@ use crate::names::{IslandName, UserName};
 pub struct Directory {
     cache: Cache,
     source: Arc<Source>,
-    /// Where routes are kept over a restart.
+    /// Where routes are kept over a restart; `None` also where that file is somebody else's.
     file: Option<Arc<Path>>,
 }
 
@@ -82,10 +82,7 @@ impl Directory {
 
     fn over(source: Source, settings: &cache::Settings) -> Self {
         let cache = Cache::new(settings);
-        let file: Option<Arc<Path>> = settings.file.as_deref().map(Arc::from);
-        if let Some(path) = &file {
-            keep::restore(&cache, path);
-        }
+        let file = settings.file.as_deref().filter(|path| keep::restore(&cache, path)).map(Arc::from);
         Self { cache, source: Arc::new(source), file }
     }
 
@@ -99,7 +96,7 @@ impl Directory {
     }
 
     /// The user's route, from the cache where it is fresh there. Within a tokio runtime only. Dropping the future
-    /// does not cancel the lookup, whose answer serves others. Takes `connect_timeout` + `timeout` for each LDAP
+    /// does not cancel the lookup, whose answer serves others. Takes `connect_timeout` + twice `timeout` for each LDAP
     /// server that is in service, at most.
     ///
     /// # Errors
@@ -121,8 +118,8 @@ impl Directory {
     }
 
     /// Keeps the routes over a restart: writes them every minute if any has changed, and once more when the signal
-    /// comes, for which stopping waits. To be run as a task of its own; returns at once where no file is set. The
-    /// next start reads what was written as old routes: they serve while the directory is unavailable.
+    /// comes, for which stopping waits. To be run as a task of its own; returns at once where no file is set, or one
+    /// that is not mailferry's own. The next start reads what was written as old routes: they serve while the directory is unavailable.
     pub async fn keep(self, drain: Drain) {
         if let Some(path) = self.file {
             keep::keep(self.cache, path, drain).await;

@@ -10,7 +10,7 @@
 //! A line is when the directory said it (seconds since 1970), the user, the island, and the login name where there is
 //! one. The trailer has the number of lines and the checksum of everything before it. Nothing secret is in it, and
 //! nothing but routes that were found: "no such user" is never kept. It is used as a whole or not at all, and never a
-//! panic, whatever it holds. Pure, but for [`mod@file`], which reads and writes it.
+//! panic, whatever it holds. Pure, but for `file`, which reads and writes it.
 
 pub(super) mod file;
 
@@ -100,9 +100,7 @@ pub fn parse(content: &[u8]) -> Result<Vec<Entry>, SnapshotError> {
     if content.len() as u64 > MAX_LEN {
         return Err(SnapshotError::TooLarge);
     }
-    let Some(body) = content.strip_prefix(HEADER) else {
-        return Err(if content.starts_with(NAME) { SnapshotError::OtherVersion } else { SnapshotError::Foreign });
-    };
+    let Some(body) = content.strip_prefix(HEADER) else { return Err(no_header(content)) };
     let lines = body.strip_suffix(b"\n").ok_or(SnapshotError::Truncated)?;
     let lines = &lines[..lines.iter().rposition(|octet| *octet == b'\n').map_or(0, |end| end + 1)];
     let (summed, trailer) = content.split_at(HEADER.len() + lines.len());
@@ -120,6 +118,33 @@ pub fn parse(content: &[u8]) -> Result<Vec<Entry>, SnapshotError> {
         entries.push(parse_line(line, &mut islands).ok_or(SnapshotError::BadLine(number))?);
     }
     if entries.len() as u64 == count { Ok(entries) } else { Err(SnapshotError::Damaged) }
+}
+
+/// What is wrong with a file that begins with these octets, if not with those of the header. An empty one is nobody's,
+/// so it counts as ours.
+fn no_header(first: &[u8]) -> SnapshotError {
+    match first.get(..NAME.len()) {
+        Some(NAME) => SnapshotError::OtherVersion,
+        None if NAME.starts_with(first) => SnapshotError::Truncated,
+        _ => SnapshotError::Foreign,
+    }
+}
+
+impl SnapshotError {
+    /// Whether a new file may take the place of the one that is wrong in this way: only where that one is mailferry's
+    /// own. What is too large is not, because mailferry never writes so much.
+    pub(super) fn may_be_replaced(&self) -> bool {
+        match self {
+            Self::OtherVersion | Self::Truncated | Self::Damaged | Self::BadLine(_) => true,
+            Self::NoFolder(_)
+            | Self::NoName
+            | Self::NotAFile
+            | Self::Unreadable(_)
+            | Self::Unwritable(_)
+            | Self::TooLarge
+            | Self::Foreign => false,
+        }
+    }
 }
 
 /// Writes as many entries as fit into the limit, in octets, as a whole snapshot. Returns how many they are.
@@ -146,6 +171,25 @@ fn write(out: &mut impl Write, entries: impl Iterator<Item = Entry>, limit: u64)
     }
     writeln!(out, "end {count} {}", sum.text())?;
     Ok(count)
+}
+
+/// Panics unless parsing stands any octets, and what it takes means the same when it is written again. Also as lines
+/// between a header and a trailer that fit, because no fuzzer guesses a checksum.
+#[cfg(feature = "testkit")]
+pub fn parsing_is_sound(octets: &[u8]) {
+    let lines = [HEADER, octets, b"\n"].concat();
+    let mut sum = Sum::default();
+    sum.0.write(&lines);
+    let count = lines.iter().filter(|octet| **octet == b'\n').count() - 1;
+    let sealed = [&lines[..], format!("end {count} {}\n", sum.text()).as_bytes()].concat();
+    for content in [octets, &sealed] {
+        if let Ok(entries) = parse(content) {
+            let mut again = Vec::new();
+            let written = write(&mut again, entries.iter().cloned(), MAX_LEN);
+            assert_eq!(written.ok(), Some(entries.len() as u64));
+            assert_eq!(parse(&again), Ok(entries));
+        }
+    }
 }
 
 #[derive(Clone)]

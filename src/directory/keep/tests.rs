@@ -66,7 +66,11 @@ async fn found(directory: &Directory, user: &str) -> String {
 #[tokio::test(start_paused = true)]
 async fn routes_survive_a_restart_as_old_routes_and_unknown_users_stay_unknown() {
     let bench = Bench::new();
+    let left = bench.dir.path().join(".routes.0123456789abcdef");
+    let hours_ago = SystemTime::now() - Duration::from_secs(7200);
+    std::fs::File::create(&left).unwrap().set_modified(hours_ago).unwrap();
     let directory = bench.directory();
+    assert!(!left.exists(), "what was left by a killed saving is removed at the start");
     let (signal, task) = keeping(&directory);
     for user in ["alice", "bob", "nobody"] {
         shown(&directory, user).await;
@@ -117,28 +121,45 @@ async fn written(bench: &Bench, routes: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_cannot_be_used_is_reported_once_and_written_over() {
+async fn a_file_of_ours_that_cannot_be_used_is_reported_once_and_written_over() {
     let bench = Bench::new();
-    for content in [&b"garbage of somebody"[..], b"mailferry routes 2\n", b"mailferry routes 1\n1 mallory a\n"] {
+    for content in [&b""[..], b"mailferry routes 2\n", b"mailferry routes 1\n1 mallory a\n"] {
         std::fs::write(bench.path(), content).unwrap();
         bench.is_down.store(true, Ordering::Relaxed);
         let log = Log::default();
         let guard = log.start();
         let directory = bench.directory();
-        for user in ["mallory", "somebody"] {
-            assert_eq!(shown(&directory, user).await, "the directory is unavailable");
-        }
+        assert_eq!(shown(&directory, "mallory").await, "the directory is unavailable");
         drop(guard);
         let text = log.text();
         assert_eq!(text.matches("WARN").count(), 1, "{text}");
-        assert!(text.contains("/routes\"") && !text.contains("mallory") && !text.contains("somebody"), "{text}");
-        assert!(text.contains("remove it") || text.contains("file of their own"), "no remedy: {text}");
+        assert!(text.contains("/routes\"") && !text.contains("mallory"), "{text}");
+        assert!(text.contains("remove it") && !text.contains("until the next start"), "{text}");
         bench.is_down.store(false, Ordering::Relaxed);
         let (signal, _task) = keeping(&directory);
         shown(&directory, "alice").await;
         signal.stop().await;
         assert_eq!(bench.kept(), 1);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_not_ours_is_reported_once_and_never_replaced() {
+    let bench = Bench::new();
+    let users = "alice a\nbob b\n";
+    std::fs::write(bench.path(), users).unwrap();
+    let log = Log::default();
+    let _guard = log.start();
+    let directory = bench.directory();
+    let (signal, task) = keeping(&directory);
+    assert_eq!(shown(&directory, "alice").await, "a asked");
+    signal.stop().await;
+    task.await.unwrap();
+    assert_eq!(std::fs::read_to_string(bench.path()).unwrap(), users);
+    let text = log.text();
+    assert_eq!(text.matches("WARN").count(), 1, "{text}");
+    assert!(text.contains("a file of their own") && text.contains("none are kept until the next start"), "{text}");
+    assert!(!text.contains("bob"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]

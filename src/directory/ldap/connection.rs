@@ -15,15 +15,16 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer::{Entry, Reply, told};
+use super::pulse::Pulse;
 use super::{Bind, Scope, Settings, Url};
 use crate::secret::read_password;
 
 /// Most searches in flight on one connection. OpenLDAP cuts anonymous connections that have more than 100 pending.
 const MAX_IN_FLIGHT: usize = 64;
-/// So many searches in a row without an answer, and the connection is dead.
+/// So many searches in a row without an answer, to anybody on it meanwhile, and the connection is dead.
 const MAX_TIMEOUTS: u32 = 2;
 /// Most entries a server should send: two are as wrong as a thousand.
 const SIZE_LIMIT: i32 = 2;
@@ -37,6 +38,10 @@ pub(super) struct Connection {
     ldap: Ldap,
     permits: Semaphore,
     timeouts: AtomicU32,
+    /// Of this connection.
+    pulse: Pulse,
+    /// Of its server.
+    server: Arc<Pulse>,
     driver: AbortHandle,
 }
 
@@ -45,8 +50,10 @@ pub(super) struct Connection {
 pub(super) enum Trouble {
     /// The connection ended; another one may work.
     Closed,
-    /// No whole reply in time.
+    /// No whole reply in time, and the server has answered nobody since the search was sent.
     TimedOut,
+    /// Too much to do, for the server or for us: no word about its health.
+    Busy(String),
     /// The reply cannot be read, or the request not be sent.
     Unusable(String),
 }
@@ -57,9 +64,10 @@ impl Connection {
         url: Url,
         settings: Arc<Settings>,
         tls: Option<Arc<ClientConfig>>,
+        server: Arc<Pulse>,
     ) -> Result<Self, String> {
         // A task of its own, because the library asserts what it expects of a server.
-        match tokio::spawn(open(url, settings, tls)).await {
+        match tokio::spawn(open(url, settings, tls, server)).await {
             Ok(opened) => opened,
             Err(_) => Err("malformed data while connecting".into()),
         }
@@ -75,24 +83,33 @@ impl Connection {
         self.driver.abort();
     }
 
-    /// One search, with a filter that is already escaped, within the search timeout.
+    /// One search, with a filter that is already escaped, within the search timeout. Waiting for its turn, while the
+    /// connection has as many as it may have, takes as long again at most: that is our queue, not the server's silence.
     pub(super) async fn search(&self, filter: &str, settings: &Settings) -> Result<Reply, Trouble> {
-        let reply = self.search_until(filter, settings, Instant::now() + settings.timeout).await;
+        let turn = timeout(settings.timeout, self.permits.acquire()).await;
+        let turn = turn.map_err(|_| Trouble::Busy(format!("busy: no free place within {:?}", settings.timeout)))?;
+        let _permit = turn.map_err(|_| Trouble::Closed)?;
+        let sent = Instant::now();
+        let reply = self.search_until(filter, settings, sent + settings.timeout).await;
         match &reply {
             Err(Trouble::TimedOut) => {
-                if self.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_TIMEOUTS {
+                if !self.pulse.after(sent) && self.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_TIMEOUTS {
                     self.cut();
                 }
+                if self.server.after(sent) {
+                    return Err(Trouble::Busy(format!(
+                        "busy: it answers others, not this within {:?}",
+                        settings.timeout
+                    )));
+                }
             }
-            Err(Trouble::Closed) => {}
+            Err(Trouble::Closed | Trouble::Busy(_)) => {}
             Ok(_) | Err(Trouble::Unusable(_)) => self.timeouts.store(0, Ordering::Relaxed),
         }
         reply
     }
 
     async fn search_until(&self, filter: &str, settings: &Settings, deadline: Instant) -> Result<Reply, Trouble> {
-        let permit = timeout_at(deadline, self.permits.acquire()).await.map_err(|_| Trouble::TimedOut)?;
-        let _permit = permit.map_err(|_| Trouble::Closed)?;
         let scope = match settings.scope {
             Scope::Base => ldap3::Scope::Base,
             Scope::One => ldap3::Scope::OneLevel,
@@ -104,11 +121,31 @@ impl Connection {
         ldap.with_search_options(SearchOptions::new().sizelimit(SIZE_LIMIT).timelimit(seconds(settings.timeout)));
         let started = timeout_at(deadline, ldap.streaming_search(&settings.base, scope, filter, attributes)).await;
         let mut stream = started.map_err(|_| Trouble::TimedOut)?.map_err(trouble)?;
-        let read = timeout_at(deadline, read(&mut stream)).await;
+        let read = timeout_at(deadline, self.read(&mut stream)).await;
         // Also after a timeout: it makes the library forget the search. It waits for nothing.
         let result = stream.finish().await;
         let (entries, continuations) = read.map_err(|_| Trouble::TimedOut)??;
         Ok(Reply { entries, continuations, code: result.rc, text: result.to_string() })
+    }
+
+    /// Entries and the number of continuations, up to the end of the reply.
+    async fn read<'a>(
+        &self,
+        stream: &mut SearchStream<'a, &'a str, Vec<&'a str>>,
+    ) -> Result<(Vec<Entry>, usize), Trouble> {
+        let mut entries = Vec::new();
+        let mut continuations = 0;
+        loop {
+            let item = stream.next().await.map_err(trouble)?;
+            self.pulse.beat();
+            self.server.beat();
+            let Some(item) = item else { return Ok((entries, continuations)) };
+            if item.is_ref() {
+                continuations += 1;
+            } else if !item.is_intermediate() && entries.len() < SIZE_LIMIT as usize {
+                entries.push(Entry::parse(item.0).ok_or_else(|| Trouble::Unusable("malformed entry".into()))?);
+            }
+        }
     }
 }
 
@@ -118,21 +155,12 @@ impl Drop for Connection {
     }
 }
 
-/// Entries and the number of continuations, up to the end of the reply.
-async fn read<'a>(stream: &mut SearchStream<'a, &'a str, Vec<&'a str>>) -> Result<(Vec<Entry>, usize), Trouble> {
-    let mut entries = Vec::new();
-    let mut continuations = 0;
-    while let Some(item) = stream.next().await.map_err(trouble)? {
-        if item.is_ref() {
-            continuations += 1;
-        } else if !item.is_intermediate() && entries.len() < SIZE_LIMIT as usize {
-            entries.push(Entry::parse(item.0).ok_or_else(|| Trouble::Unusable("malformed entry".into()))?);
-        }
-    }
-    Ok((entries, continuations))
-}
-
-async fn open(url: Url, settings: Arc<Settings>, tls: Option<Arc<ClientConfig>>) -> Result<Connection, String> {
+async fn open(
+    url: Url,
+    settings: Arc<Settings>,
+    tls: Option<Arc<ClientConfig>>,
+    server: Arc<Pulse>,
+) -> Result<Connection, String> {
     let deadline = Instant::now() + settings.connect_timeout;
     let late = |stage: &str| format!("{stage}: no answer within {:?}", settings.connect_timeout);
 
@@ -152,8 +180,14 @@ async fn open(url: Url, settings: Arc<Settings>, tls: Option<Arc<ClientConfig>>)
     // Its error is the same for everybody who waits: the connection ended.
     let driver = tokio::spawn(async move { drop(driver.drive().await) }).abort_handle();
     // From here on, a return drops the connection and with it the driver.
-    let connection =
-        Connection { ldap: ldap.clone(), permits: Semaphore::new(MAX_IN_FLIGHT), timeouts: AtomicU32::new(0), driver };
+    let connection = Connection {
+        ldap: ldap.clone(),
+        permits: Semaphore::new(MAX_IN_FLIGHT),
+        timeouts: AtomicU32::new(0),
+        pulse: Pulse::default(),
+        server,
+        driver,
+    };
     if let Some(Bind { dn, password_file }) = &settings.bind {
         let path = password_file.clone();
         let read = tokio::task::spawn_blocking(move || read_password(&path)).await;

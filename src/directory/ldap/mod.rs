@@ -1,10 +1,11 @@
 //! The directory as LDAP servers (RFC 4511), asked in order.
 //!
 //! `url` says where a server is, `connection` is one bound connection, `server` is one URL with its connections and
-//! its health, `answer` judges replies. This file only goes through the servers until one has an answer.
+//! its health, `pulse` tells busy from frozen, `answer` judges replies. This file only goes through the servers until one has an answer.
 
 mod answer;
 mod connection;
+mod pulse;
 mod server;
 mod url;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use rustls::ClientConfig;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 pub use self::url::{Url, UrlError};
 
@@ -81,7 +82,8 @@ impl Settings {
 }
 
 /// How long a server has a look-up to itself. After that the next one is asked as well, so that a frozen server costs the
-/// logins that find it frozen no more than a frozen node does.
+/// logins that find it frozen no more than a frozen node does. While the server goes on answering others, the look-up
+/// stays in its queue: it is busy, and asking the next one beside it would only double the load of all of them.
 const HEDGE: Duration = Duration::from_millis(250);
 
 /// What a look-up does when no server in service has an answer.
@@ -122,23 +124,24 @@ impl Ldap {
         Ok(Self { settings, servers })
     }
 
-    /// Takes `connect_timeout` + `timeout`, and [`HEDGE`] for each server, at most; nothing for those that are out of
-    /// service, unless the trial of one is all that is left and waited for.
+    /// Takes `connect_timeout` + twice `timeout` for each server at most; [`HEDGE`] for one that is silent, and nothing
+    /// for those that are out of service, unless the trial of one is all that is left and waited for.
     pub(super) async fn ask(&self, user: &UserName, patience: Patience) -> Answer {
         let filter: Arc<str> = Arc::from(self.settings.filter.render(user));
         let mut reasons = Vec::new();
         let mut waiting = self.servers.iter();
-        let mut asked: FuturesUnordered<_> = waiting.next().map(|server| search(server, &filter)).into_iter().collect();
+        let mut asked = FuturesUnordered::new();
         loop {
+            let last = waiting.next();
+            asked.extend(last.map(|server| search(server, &filter)));
             tokio::select! {
                 heard = asked.next() => match heard {
                     Some((server, Ok(answer))) => return said_by(server, answer),
                     Some((server, Err(reason))) => reasons.push(format!("{}: {reason}", server.name())),
                     None => break,
                 },
-                () = sleep(HEDGE), if waiting.len() > 0 => {}
+                () = silence(last), if waiting.len() > 0 => {}
             }
-            asked.extend(waiting.next().map(|server| search(server, &filter)));
         }
         if patience == Patience::ForTrials {
             let mut trials: FuturesUnordered<_> = self.servers.iter().map(returned).collect();
@@ -151,6 +154,16 @@ impl Ldap {
             }
         }
         Err(LookupError::Unavailable(Arc::from(reasons.join("; "))))
+    }
+}
+
+/// Ends when the server has said nothing to anybody for [`HEDGE`]; at the earliest when so much time has passed.
+async fn silence(server: Option<&Arc<Server>>) {
+    let mut until = Instant::now() + HEDGE;
+    while Instant::now() < until {
+        sleep_until(until).await;
+        let heard = server.and_then(|server| server.last_heard());
+        until = heard.map_or(until, |heard| until.max(heard + HEDGE));
     }
 }
 

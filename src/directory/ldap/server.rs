@@ -1,11 +1,12 @@
 //! One LDAP server: its connections and its health.
 //!
 //! In service, searches go round its connections, which are made when first needed. It goes out of service when it
-//! cannot be connected to, closes every connection, stops answering, or says that it can serve nobody. Out of
-//! service, it is of no use *at once*, to everybody. The first login after a back-off starts a trial: the same search,
-//! in a task of its own that ends within `connect_timeout` + `timeout`; the login itself goes elsewhere meanwhile, so
-//! that nobody is the one who finds out that a server is still frozen. Only an answer to a search brings it back: a
-//! frozen server accepts connections. Both changes are logged, and nothing else is.
+//! cannot be connected to, closes every connection, stops answering, or says that it can serve nobody; never because
+//! it is busy, answering some in time and others too late. Out of service, it is of no use *at once*, to everybody. The
+//! first login after a back-off starts a trial: the same search, in a task of its own that ends within
+//! `connect_timeout` + twice `timeout`; the login itself goes elsewhere meanwhile, so that nobody is the one who finds
+//! out that a server is still frozen. Only an answer to a search brings it back: a frozen server accepts connections.
+//! Both changes are logged, and nothing else is.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ use tracing::{info, warn};
 
 use super::answer::{Refusal, Reply, judge};
 use super::connection::{Connection, Trouble};
+use super::pulse::Pulse;
 use super::{Settings, Url};
 use crate::directory::{LookupError, Route};
 
@@ -25,7 +27,7 @@ use crate::directory::{LookupError, Route};
 const FIRST_BACK_OFF: Duration = Duration::from_millis(250);
 /// The longest back-off: how long a server that returned may stay unnoticed.
 const MAX_BACK_OFF: Duration = Duration::from_secs(10);
-/// So many searches in a row without an answer, on whatever connections, take the server out of service.
+/// So many searches in a row without an answer, to them or to anybody meanwhile, take the server out of service.
 const MAX_TIMEOUTS: u32 = 2;
 
 /// One URL.
@@ -38,6 +40,8 @@ pub(super) struct Server {
     slots: Vec<tokio::sync::Mutex<Option<Arc<Connection>>>>,
     /// Where the next search begins to look.
     next: AtomicUsize,
+    /// Over all its connections.
+    pulse: Arc<Pulse>,
     health: Mutex<Health>,
 }
 
@@ -80,6 +84,7 @@ impl Server {
             name: Arc::from(url.to_string()),
             slots: (0..settings.pool.max(1)).map(|_| tokio::sync::Mutex::new(None)).collect(),
             next: AtomicUsize::new(0),
+            pulse: Arc::default(),
             health: Mutex::new(Health::InService { timeouts: 0 }),
             url,
             settings,
@@ -92,8 +97,13 @@ impl Server {
         Arc::clone(&self.name)
     }
 
-    /// The directory's answer, or why this server has none. Within `connect_timeout` + `timeout`, and at once where the
-    /// server is out of service.
+    /// When it last answered anything to anybody.
+    pub(super) fn last_heard(&self) -> Option<Instant> {
+        self.pulse.last()
+    }
+
+    /// The directory's answer, or why this server has none. Within `connect_timeout` + twice `timeout` (the second one
+    /// is for waiting until a search may be sent), and at once where the server is out of service.
     pub(super) async fn ask(self: &Arc<Self>, filter: &Arc<str>) -> Result<Result<Route, LookupError>, Arc<str>> {
         match self.admit() {
             Admission::InService => self.attempt(filter, Purpose::Login).await,
@@ -111,7 +121,7 @@ impl Server {
     }
 
     /// Waits for the trial, if one runs, and says whether it has brought the server back. Within `connect_timeout` +
-    /// `timeout`.
+    /// twice `timeout`.
     pub(super) async fn trial_succeeds(&self) -> bool {
         let trial = match &*self.health() {
             // Since we asked.
@@ -125,14 +135,22 @@ impl Server {
     }
 
     async fn attempt(&self, filter: &str, purpose: Purpose) -> Result<Result<Route, LookupError>, Arc<str>> {
-        let attempt = timeout(self.longest(), self.search(filter, purpose)).await;
-        let reply = match attempt.unwrap_or(Err(Miss::Search(Trouble::TimedOut))) {
+        let began = Instant::now();
+        let attempt = timeout(self.longest(), self.search(filter, purpose)).await.unwrap_or_else(|_| {
+            let is_alive = self.pulse.after(began);
+            let late = || Trouble::Busy(format!("busy: no answer within {:?}", self.longest()));
+            Err(Miss::Search(if is_alive { late() } else { Trouble::TimedOut }))
+        });
+        let reply = match attempt {
             Ok(reply) => reply,
             Err(Miss::NoConnection(reason)) => return Err(reason),
             Err(Miss::Search(Trouble::TimedOut)) => return Err(self.timed_out(purpose)),
             Err(Miss::Search(Trouble::Closed)) => return Err(self.failed(purpose, "it closes its connections")),
-            // Perhaps the fault of one entry, so no verdict on the server.
-            Err(Miss::Search(Trouble::Unusable(reason))) => return Err(Arc::from(reason)),
+            // Of the queue, or perhaps the fault of one entry.
+            Err(Miss::Search(Trouble::Busy(reason) | Trouble::Unusable(reason))) => {
+                self.undecided(purpose, &reason);
+                return Err(Arc::from(reason));
+            }
         };
         match judge(&reply, &self.settings) {
             Ok(answer) => {
@@ -148,7 +166,7 @@ impl Server {
     }
 
     fn longest(&self) -> Duration {
-        self.settings.connect_timeout + self.settings.timeout
+        self.settings.connect_timeout + 2 * self.settings.timeout
     }
 
     /// Searches on a live connection. One that ended just now is no verdict on the server, which may have restarted
@@ -184,8 +202,8 @@ impl Server {
             return Err(Arc::clone(reason));
         }
         *slot = None;
-        let opened = Connection::open(self.url.clone(), Arc::clone(&self.settings), self.tls.clone()).await;
-        let connection = match opened {
+        let (settings, pulse) = (Arc::clone(&self.settings), Arc::clone(&self.pulse));
+        let connection = match Connection::open(self.url.clone(), settings, self.tls.clone(), pulse).await {
             Ok(connection) => Arc::new(connection),
             // Said before the slot is let go, so that those who wait for it hear it.
             Err(reason) => return Err(self.failed(purpose, &reason)),
@@ -220,6 +238,19 @@ impl Server {
                 drop(health);
                 info!(url = &*self.name, "LDAP server is available again");
             }
+        }
+    }
+
+    /// Something was heard, but no reply to this search that could be read. In service, that is no verdict: another
+    /// user's entry may be in order. Out of service, it brings nothing back, because a server may speak nonsense to
+    /// everybody; but the next trial, perhaps with another user, comes soon.
+    fn undecided(&self, purpose: Purpose, reason: &str) {
+        if purpose == Purpose::Login {
+            return;
+        }
+        if let Health::Out { failures, until, reason: old, trial } = &mut *self.health() {
+            (*failures, *until) = (1, Instant::now() + back_off(1, fastrand::f64()));
+            (*old, *trial) = (Arc::from(reason), None);
         }
     }
 

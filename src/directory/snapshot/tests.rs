@@ -86,7 +86,9 @@ fn each_kind_of_damage_has_its_own_words() {
     let line = |line: &str| sealed(&format!("{head}1 bob a\n{line}\n"), 2);
     let long = format!("1 bob {}", "%61".repeat(MAX_LINE_LEN / 3));
     let mut cases = vec![
-        (Vec::new(), SnapshotError::Foreign),
+        (Vec::new(), SnapshotError::Truncated),
+        (b"mailferry route".to_vec(), SnapshotError::Truncated),
+        (b"mailferry routed".to_vec(), SnapshotError::Foreign),
         (b"bob a\n".to_vec(), SnapshotError::Foreign),
         (sealed("mailferry routes 2\n1 bob a\n", 1), SnapshotError::OtherVersion),
         (sealed("mailferry routes 10\n", 0), SnapshotError::OtherVersion),
@@ -149,6 +151,11 @@ proptest! {
         let text = written(&entries);
         prop_assert!(text.iter().all(|octet| octet.is_ascii_graphic() || matches!(octet, b' ' | b'\n')));
         prop_assert_eq!(parse(&text).unwrap(), entries);
+    }
+
+    #[test]
+    fn what_is_read_is_written_the_same(lines in "([0-9]{1,3} [a-f]{1,3} (%4[0-9A-F]){1,3}( x)?\n){0,5}1 a b") {
+        parsing_is_sound(lines.as_bytes());
     }
 
     #[test]

@@ -45,6 +45,13 @@ impl Server {
     }
 }
 
+impl Server {
+    /// As if another connection had brought an answer.
+    pub(in crate::directory::ldap) fn heard_elsewhere(&self) {
+        self.pulse.beat();
+    }
+}
+
 #[test]
 fn back_offs_double_up_to_a_limit_and_never_fall_below_half() {
     let cases = [(1, 250), (2, 500), (3, 1000), (6, 8000), (7, 10_000), (u32::MAX, 10_000)];
@@ -81,6 +88,25 @@ async fn a_failed_trial_backs_off_for_longer_but_late_failures_do_not() {
     assert_eq!(admitted(&server), "out");
     tokio::time::advance(FIRST_BACK_OFF + Duration::from_millis(1)).await;
     assert_eq!(admitted(&server), "trial");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_cannot_be_read_is_no_verdict_on_a_server_in_service_and_brings_none_back() {
+    let server = server();
+    server.undecided(Purpose::Login, "nonsense");
+    assert_eq!(admitted(&server), "in service");
+    server.failed(Purpose::Login, "x");
+    for _ in 0..20 {
+        server.failed(Purpose::Trial, "x");
+    }
+    server.undecided(Purpose::Login, "nonsense");
+    assert_eq!(&*reason(&server), "x", "a late one says nothing");
+    server.undecided(Purpose::Trial, "nonsense");
+    assert_eq!(&*reason(&server), "nonsense");
+    tokio::time::advance(FIRST_BACK_OFF).await;
+    assert_eq!(admitted(&server), "trial", "the next user is tried soon");
+    server.answered(Purpose::Trial);
+    assert_eq!(admitted(&server), "in service");
 }
 
 #[tokio::test(start_paused = true)]

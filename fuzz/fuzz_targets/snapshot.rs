@@ -1,0 +1,10 @@
+//! Routes that were kept over a restart: no panic, and what is read means the same when it is written again.
+//!
+//! Run it with `RUSTC_BOOTSTRAP=1 cargo fuzz run snapshot`; a nightly toolchain needs no variable.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mailferry::directory::snapshot::parsing_is_sound;
+
+fuzz_target!(|data: &[u8]| parsing_is_sound(data));
