@@ -72,6 +72,9 @@ fn island(
     }
     let disconnect_spread = section.duration("disconnect_spread");
     let max_login_rate = max_login_rate(section);
+    if let (Some(patience), Some(_)) = (&patience, max_login_rate) {
+        refuse_queue_without_patience(section, *patience.get_ref());
+    }
     let probe = section.table().and_then(|island| probe::read(island, section.notes()));
     let nodes = node::read(section, Manner { tls, policy });
     let is_named = names.is_some();
@@ -178,6 +181,15 @@ fn refuse_endless_patience(section: &Section<'_>, patience: &Spanned<Duration>, 
         let message = "`patience` is not less than `login_timeout` in [server]: nobody would hear that it is over";
         let remedy = format!("write less than \"{}\" for `patience`", shown(*whole.get_ref()));
         section.notes().contradiction(patience.span(), message, remedy, (whole.span(), "the whole time of a login"));
+    }
+}
+
+/// The queue into a node would refuse two logins that come at once.
+fn refuse_queue_without_patience(section: &Section<'_>, patience: Duration) {
+    if patience.is_zero() {
+        let place = section.span_of("max_login_rate").unwrap_or_else(|| section.span());
+        let message = "logins beyond the rate wait in a queue for as long as `patience` lasts, which is no time";
+        section.notes().problem(place, message, "set `patience`, or remove `max_login_rate`");
     }
 }
 

@@ -198,8 +198,10 @@ fn routes_can_be_kept_in_a_folder_that_exists_and_need_not_be_there_yet() {
     fs::remove_file(folder.path().join("kept")).unwrap();
     fs::create_dir(folder.path().join("kept")).unwrap();
     assert!(load(&folder).is_ok());
-    write(&folder, "kept/routes", "whatever it holds");
+    write(&folder, "kept/routes", "mailferry routes and whatever else");
     assert!(load(&folder).is_ok());
+    write(&folder, "kept/routes", "bob a\n");
+    assert_only(&folder, "16:8", "kept/routes cannot keep routes: it does not begin with \"mailferry routes\"");
     keep("kept");
     assert_only(&folder, "16:8", "kept cannot keep routes: it is not a regular file");
     keep("routes");

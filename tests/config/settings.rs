@@ -196,7 +196,7 @@ fn islands() -> [Island; 4] {
         greeting_timeout: seconds(2),
         login_timeout: seconds(3),
         hedge: None,
-        patience: Duration::ZERO,
+        patience: seconds(4),
         disconnect_spread: Duration::ZERO,
         max_login_rate: NonZeroU32::new(50),
         probe: Probe {

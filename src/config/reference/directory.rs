@@ -25,7 +25,8 @@ pub static DIRECTORY: Section = Section {
             "urls",
             Texts,
             Refused("[\"ldap://ldap1.example.net\"]"),
-            "Servers, asked in this order: the next one when the one before is unavailable. `ldap://` or `ldaps://`.",
+            "Servers, asked in this order: the next one when the one before is unavailable, or beside it when it has not \
+             answered for a quarter of a second. `ldap://` or `ldaps://`.",
         ),
         ldap(
             "starttls",

@@ -52,7 +52,7 @@ pub static ISLAND: Section = Section {
             up_to(5 * MINUTE),
             Default("\"10s\""),
             "From the connection until the node is ready for a login: greeting, TLS, capabilities. Then the next node is \
-             tried. With `hedge`, when all nodes are silent, it is `patience` that ends it.",
+             tried. When all nodes are silent, it is `patience` that ends it.",
         ),
         key(
             "login_timeout",
@@ -91,7 +91,7 @@ pub static ISLAND: Section = Section {
             Unset,
             "Most logins a second that each node gets, IMAP and POP3 together; as many as come without it. What is more \
              waits in turn, at most for `patience`. Set it to what a node can take at its best, so that one which has \
-             just lost its neighbour is not run over.",
+             just lost its neighbour is not run over. Needs `patience`.",
         ),
         key(
             "nodes",
@@ -114,7 +114,8 @@ pub static PROBE: Section = Section {
             Default("\"greeting\""),
             "How far a probe goes: until the node has greeted, through one command that needs no login, or through a login. \
              Choose `\"command\"` where nodes greet although they are frozen, and `\"login\"` where nodes answer although \
-             they cannot reach their mail or users.",
+             they cannot reach their mail or users, or where all logins come from one address (a webmail): what fails \
+             behind the connect counts only when two clients see it, or a probe does.",
         ),
         key(
             "user",
