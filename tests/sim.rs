@@ -27,7 +27,7 @@ mod world;
 use std::fmt::Write;
 
 /// Histories in an ordinary run.
-const HISTORIES: u64 = 600;
+const HISTORIES: u64 = 2000;
 
 /// Seeds that once found a defect, and those that are the first to find one when the code is broken on purpose: nodes that
 /// never return, no hedging, credentials left with a node. They are lived through in every run, several times each.

@@ -35,7 +35,7 @@ pub struct View<'a> {
     pub node: &'a Node,
     /// How it stands.
     pub standing: Standing,
-    /// When its state began: a counter or a time, the later the greater.
+    /// When its state began.
     pub since: std::time::Instant,
     /// Sessions and logins that it has now.
     pub sessions: u64,

@@ -52,9 +52,7 @@ pub struct Table {
 /// What has changed so far, for those who wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// All changes.
-    pub all: u64,
-    /// Those that could let a waiting login through.
+    /// Changes that could let a waiting login through.
     pub better: u64,
 }
 
@@ -304,26 +302,18 @@ impl NodePort {
 
     fn tell_waiting(&self, is_better: bool) {
         self.table.changes.send_modify(|changes| {
-            changes.all += 1;
             changes.better += u64::from(is_better);
         });
     }
 
-    /// Returns when the node goes down; never if it is down already.
-    pub async fn goes_down(&self) {
-        if self.state() == State::Down {
-            return std::future::pending().await;
-        }
+    /// Returns when the node is down, at once if it is already.
+    pub async fn is_down(&self) {
         let _ = self.table.changes().wait_for(|_| self.state() == State::Down).await;
     }
 
-    /// Returns when a probe fails after `then`, or the node goes down.
+    /// Returns when a probe has failed after `then`.
     pub async fn fails_probe_since(&self, then: Instant) {
-        let mut changes = self.table.changes();
-        tokio::select! {
-            _ = changes.wait_for(|_| self.health().has_failed_probe_since(then)) => {}
-            () = self.goes_down() => {}
-        }
+        let _ = self.table.changes().wait_for(|_| self.health().has_failed_probe_since(then)).await;
     }
 
     /// Whether it is worth leaving silent nodes for it.
@@ -343,7 +333,7 @@ impl NodePort {
         if self.index() == 0 { imap } else { pop3 }.notified().await;
     }
 
-    /// Whoever saw it, for [`Signal::Slow`] and [`Signal::Failed`].
+    /// Whoever saw it, for signals that have a witness.
     pub fn witness(client: IpAddr, user: &UserName) -> Witness {
         Witness { client: client.to_canonical(), user: user.clone() }
     }

@@ -22,14 +22,14 @@ use super::signal::tell;
 use super::wire::Wire;
 use crate::names::UserName;
 use crate::proto::{NodeAcceptance, NodeAnswer, Protocol, Replay, ReplayStep};
-use crate::routing::{Candidate, NodePort, Reason, Seat, Signal, Table, Witness};
+use crate::routing::{Candidate, NodePort, Seat, Signal, Table, Witness};
 use crate::secret::Secret;
 
 /// A node that has not answered a login for so long is doubted. Dovecot takes two seconds over a wrong password.
 const ANSWER_DOUBT: Duration = Duration::from_secs(3);
 
-/// How long a node that is not in service may take over the login that finds out whether it serves again: not longer than
-/// the login's patience is, within these limits.
+/// How long a node that is not in service may take over the login that finds out whether it serves again: as long as the
+/// login's patience is, within these limits.
 const TEST_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 const TEST_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 
@@ -100,7 +100,7 @@ impl Attempt<'_> {
         mut candidates: VecDeque<Candidate>,
         patience: &mut Patience,
     ) -> Result<LoginAccepted, Failure> {
-        let mut last = Failure::GreetingTimeout;
+        let mut last = Failure::NoNode;
         loop {
             self.record.enter(Stage::Connect);
             let (context, table) = (self.context, self.table);
@@ -166,22 +166,39 @@ impl Attempt<'_> {
     fn share(&self, behind: usize, test_until: Option<Instant>) -> (Duration, Failure) {
         let left = self.login.deadline.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(behind + 1).unwrap_or(u32::MAX);
-        let test = test_until.map(|until| until.saturating_duration_since(Instant::now()));
-        let test = test.map_or(Duration::MAX, |left| left.clamp(TEST_TIMEOUT_MIN, TEST_TIMEOUT_MAX));
-        let limit = self.table.island().login_timeout.min(test);
-        if limit <= share { (limit, Failure::AnswerTimeout) } else { (share, Failure::OutOfTime) }
+        let limit = self.table.island().login_timeout;
+        let (limit, time) = match test_until {
+            None => (limit, share),
+            Some(until) => {
+                let patience = until.saturating_duration_since(Instant::now());
+                (limit.min(TEST_TIMEOUT_MAX), share.min(patience.max(TEST_TIMEOUT_MIN)))
+            }
+        };
+        if limit <= time { (limit, Failure::AnswerTimeout) } else { (time, Failure::OutOfTime) }
     }
 
     /// Gives the login to a node that is ready for it, and waits for its decision. `behind`: nodes that are left.
     async fn replay(&mut self, ready: Ready, behind: usize, patience: Instant) -> Result<LoginAccepted, Failure> {
         let Ready { port, mut wire, hello, seat, is_test, trial: _trial } = ready;
         let (limit, late) = self.share(behind, is_test.then_some(patience));
+        let sent = Instant::now().into_std();
         self.record.asking(port.node());
         self.record.enter(Stage::Replay);
         let mut replay = hello.replay(self.user.clone(), self.login.password.clone()).map_err(Failure::BeforeLogin)?;
         let answer = tokio::select! {
-            judged = timeout(limit, judge(&mut wire, &mut replay)) => judged.unwrap_or(Err(late))?,
-            () = is_found_silent(&port, self.witness()) => return Err(Failure::WentDown),
+            judged = timeout(limit, judge(&mut wire, &mut replay)) => match judged {
+                Ok(judged) => judged?,
+                Err(_) => {
+                    if is_test {
+                        // However little the time was, the next one that finds out comes later.
+                        tell(&port, Signal::Unanswered { witness: self.witness(), sent }, &late);
+                    }
+                    return Err(late);
+                }
+            },
+            // It may have gone down in the moment in which it greeted.
+            () = port.is_down(), if !is_test => return Err(Failure::WentDown),
+            () = is_found_silent(&port, self.witness(), sent) => return Err(Failure::WentDown),
         };
         match answer {
             NodeAnswer::Accepted(acceptance) => Ok(LoginAccepted { node: wire, acceptance, port, seat, _proof: () }),
@@ -203,18 +220,11 @@ async fn judge(wire: &mut Wire, replay: &mut Replay) -> Result<NodeAnswer, Failu
     }
 }
 
-/// Returns when the node is not worth waiting for: it goes down, because others hear nothing either, or it has been
-/// silent for long and a probe finds it silent too. (A DBMail whose database is gone freezes at the login.)
-async fn is_found_silent(port: &NodePort, witness: Witness) {
-    let sent = Instant::now().into_std();
-    let silence = async {
-        sleep(ANSWER_DOUBT).await;
-        let since = Instant::now().into_std();
-        tell(port, Signal::Unanswered { witness, sent }, &"no answer to logins");
-        port.fails_probe_since(since).await;
-    };
-    tokio::select! {
-        () = port.goes_down() => {}
-        () = silence => {}
-    }
+/// Returns when the node has been silent for long and a probe finds it silent too. (A DBMail whose database is gone
+/// freezes at the login.)
+async fn is_found_silent(port: &NodePort, witness: Witness, sent: std::time::Instant) {
+    sleep(ANSWER_DOUBT).await;
+    let since = Instant::now().into_std();
+    tell(port, Signal::Unanswered { witness, sent }, &"no answer to logins");
+    port.fails_probe_since(since).await;
 }

@@ -144,9 +144,9 @@ impl Failure {
             Self::Directory(LookupError::Ambiguous(_) | LookupError::Unavailable(_)) => FINAL,
             Self::UnknownIsland(_) => FINAL,
             // The time was short by our own reckoning, or the node's state is known already.
-            Self::NoNode | Self::OurOwn(_) | Self::Silent | Self::OutOfTime | Self::WentDown => NEXT,
-            // Its patience is what was too short.
-            Self::NotAdmitted => Verdict { waits: false, ..NEXT },
+            Self::NoNode | Self::NotAdmitted | Self::OurOwn(_) | Self::Silent | Self::OutOfTime | Self::WentDown => {
+                NEXT
+            }
             Self::Connect(_) | Self::ConnectTimeout => Verdict { mark: Mark::Unreachable, ..NEXT },
             Self::Tls(_) | Self::GreetingTimeout | Self::ClosedBeforeLogin => Verdict { mark: Mark::NotReady, ..NEXT },
             // Before the login there was nothing of the user's that could be misunderstood; the node is broken.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::Context;
 use super::failure::Failure;
 use super::record::Record;
@@ -20,34 +22,43 @@ pub(super) struct Destination {
 
 /// Asks the directory. There is no default island: a user whose look-up failed is sent nowhere.
 pub(super) async fn locate(context: &Context, user: &UserName, record: &mut Record) -> Result<Destination, Failure> {
-    let located = context.directory.locate(user).await?;
-    destination(context, user, located, record)
+    let began = Instant::now();
+    let located = context.directory.locate(user).await;
+    record.looked_up(began.elapsed());
+    let (destination, found) = destination(context, user, located?)?;
+    record.routed(&found, destination.table.island());
+    Ok(destination)
 }
 
-/// A node of `old` has refused the login: whether the user has been moved, and where to. The directory is asked again,
-/// unless that was done just now or too much is asked; if it does not know better, the refusal stands.
+/// The login has failed on `old`: whether the user has been moved, and where to. The directory is asked again, unless
+/// that was done just now or too much is asked; if it does not know better, the failure stands.
 pub(super) async fn moved(
     context: &Context,
     user: &UserName,
     old: &Destination,
     record: &mut Record,
-) -> Option<Destination> {
-    let located = context.directory.locate_afresh(user).await?.ok()?;
-    let new = destination(context, user, located, record).ok()?;
-    (!Arc::ptr_eq(&new.table, &old.table) || new.login != old.login).then_some(new)
+) -> Option<Result<Destination, Failure>> {
+    let began = Instant::now();
+    let located = context.directory.locate_afresh(user).await?;
+    record.looked_up(began.elapsed());
+    let (new, found) = match destination(context, user, located.ok()?) {
+        Ok(new) => new,
+        // To an island that we do not know: nothing that the old one says counts any more.
+        Err(failure) => return Some(Err(failure)),
+    };
+    if Arc::ptr_eq(&new.table, &old.table) && new.login == old.login {
+        return None;
+    }
+    record.routed(&found, new.table.island());
+    Some(Ok(new))
 }
 
-fn destination(
-    context: &Context,
-    user: &UserName,
-    located: Located,
-    record: &mut Record,
-) -> Result<Destination, Failure> {
-    record.located(&located);
-    let Some(table) = context.islands.find(&located.route.island) else {
-        return Err(Failure::UnknownIsland(located.route.island));
+fn destination(context: &Context, user: &UserName, located: Located) -> Result<(Destination, Found), Failure> {
+    let Located { route, found } = located;
+    let Some(table) = context.islands.find(&route.island) else {
+        return Err(Failure::UnknownIsland(route.island));
     };
-    record.bound_for(table.island());
-    let is_old = !matches!(located.found, Found::Asked(_));
-    Ok(Destination { table: Arc::clone(table), login: located.route.login.unwrap_or_else(|| user.clone()), is_old })
+    let is_old = !matches!(found, Found::Asked(_));
+    let login = route.login.unwrap_or_else(|| user.clone());
+    Ok((Destination { table: Arc::clone(table), login, is_old }, found))
 }

@@ -169,7 +169,7 @@ async fn attempt(
     };
     record.enter(Stage::Directory);
     match locate::moved(context, &request.user, &destination, record).await {
-        Some(new) => connect::connect(context, &new, &login, record).await,
+        Some(new) => connect::connect(context, &new?, &login, record).await,
         None => Err(failure),
     }
 }

@@ -62,15 +62,16 @@ pub(super) async fn race(
     let (mut dial_next, mut all_are_slow) = (true, false);
     loop {
         if std::mem::take(&mut dial_next) {
-            slow_at = None;
             match next(&mut waiting) {
                 Some((candidate, trial)) => {
+                    slow_at = None;
                     tell(News::Dialled);
                     running.push(dial(context, candidate.clone(), trial, patience.would_end(), &let_in));
                     dialled.push(candidate);
                 }
                 None if running.is_empty() => return None,
-                None => all_are_slow = true,
+                // Unless the last one was dialled just now.
+                None => all_are_slow = slow_at.is_none(),
             }
         }
         tokio::select! {
@@ -151,7 +152,7 @@ async fn dial(
     };
     let greeted = tokio::select! {
         greeted = greeted => greeted,
-        () = port.goes_down() => Err(Failure::WentDown),
+        () = port.is_down(), if reason != Reason::BestGuess => Err(Failure::WentDown),
     };
     let is_test = !reason.is_in_service();
     let ready = greeted.map(|(wire, hello)| Ready { port: port.clone(), wire, hello, seat, is_test, trial });

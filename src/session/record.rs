@@ -1,7 +1,7 @@
 //! What the log says of a session: one line for each login, and exactly one end record, even if the task dies.
 //!
 //! The record is carried through all stages and collects what they find out. No octet that a client or node sent gets
-//! into a line, but for the user name, which is escaped.
+//! into a line, but for the user name, which is escaped, and the names in a node's certificate that rustls quotes.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +12,7 @@ use tracing::{debug, info, trace, warn};
 
 use super::end::{End, Stage, Who, Why};
 use super::failure::Failure;
-use crate::directory::{Found, Located};
+use crate::directory::Found;
 use crate::names::{IslandName, NodeName, SessionId, UserName};
 use crate::proto::{Declined, LoginRequest, Protocol};
 use crate::routing::{Island, Node};
@@ -117,22 +117,23 @@ impl Record {
         });
     }
 
-    /// The directory has answered.
-    pub(super) fn located(&mut self, located: &Located) {
+    /// The directory has answered, whatever it said.
+    pub(super) fn looked_up(&mut self, took: Duration) {
         if let Some(login) = &mut self.login {
-            login.directory_took = Some(login.began.elapsed());
-            login.route = Some(match located.found {
+            login.directory_took = Some(login.directory_took.unwrap_or_default() + took);
+        }
+    }
+
+    /// The login goes this way. What failed before was on another one.
+    pub(super) fn routed(&mut self, found: &Found, island: &Island) {
+        if let Some(login) = &mut self.login {
+            login.route = Some(match found {
                 Found::Asked(_) => "asked",
                 Found::Cached { .. } => "cached",
                 Found::Stale { .. } => "stale",
             });
-        }
-    }
-
-    /// The directory's island is known to us.
-    pub(super) fn bound_for(&mut self, island: &Island) {
-        if let Some(login) = &mut self.login {
             login.island = Some(island.name.clone());
+            login.failed.clear();
         }
     }
 

@@ -1,6 +1,6 @@
 //! What logins and probes tell of a node's health, and the one line for each change that follows.
 //!
-//! The log has a line when a state changes, never one for each failure: a node that is down for an hour costs two.
+//! The log has a line when a state changes, never one for each failure: a node that is down for an hour costs four.
 
 use std::fmt::Display;
 
@@ -19,8 +19,8 @@ pub(crate) fn tell(port: &NodePort, signal: Signal, reason: &dyn Display) {
                 %island,
                 %node,
                 protocol = %port.protocol,
-                state = %change.is,
-                was = %change.was,
+                state = change.is.to_string(),
+                was = change.was.to_string(),
                 in_service = change.in_service,
                 reason = $reason,
                 "node state"

@@ -18,8 +18,8 @@ const LOOKUP: Duration = Duration::from_secs(5);
 /// The longest that a login takes with nodes that are well.
 const ORDINARY: Duration = Duration::from_millis(400);
 
-/// A directory's answer so young is not asked for again.
-const JUST_NOW: Duration = Duration::from_secs(3);
+/// A directory's answer to a doubt that is so young is not asked for again: a second, and what the look-up takes.
+const JUST_NOW: Duration = Duration::from_secs(2);
 
 /// Judges a history that is over.
 pub fn judge(world: &World, relays: &[Option<(Relay, Duration)>]) {

@@ -1,5 +1,7 @@
 //! The state machine: every state and signal as a table, and random histories.
 
+#![allow(clippy::disallowed_methods, reason = "a beginning to which times are added; nothing here waits")]
+
 use proptest::prelude::*;
 
 use super::*;

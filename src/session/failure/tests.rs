@@ -17,8 +17,8 @@ fn broken() -> io::Error {
 }
 
 /// How the documentation calls a failure. No wildcard: a new variant needs a name here, and a place in [`all`].
-fn title(failure: &Failure) -> &'static str {
-    match failure {
+fn title(failure: &Failure) -> String {
+    let title = match failure {
         Failure::Directory(LookupError::NotFound) => "the directory does not know the user",
         Failure::Directory(LookupError::Ambiguous(_)) => "the directory's answer is ambiguous",
         Failure::Directory(LookupError::Unavailable(_)) => "the directory is unavailable, and there is no old answer",
@@ -32,23 +32,11 @@ fn title(failure: &Failure) -> &'static str {
         Failure::GreetingTimeout => "no greeting within `greeting_timeout`",
         Failure::Silent => "no greeting before the login's `patience` was over",
         Failure::ClosedBeforeLogin => "the node closed before the login",
-        Failure::BeforeLogin(NodeFault::Bad) => "the node called a command before the login bad",
-        Failure::BeforeLogin(fault) | Failure::InsteadOfAnswer(fault) => match fault {
-            NodeFault::Bye => "the node said BYE, or greeted with `-ERR`",
-            NodeFault::Preauth => "the node greeted with PREAUTH",
-            NodeFault::Garbage => "the node spoke another protocol",
-            NodeFault::TooLong => "the node sent more than the limits allow",
-            NodeFault::StartTlsRefused => "the node refused STARTTLS",
-            NodeFault::ClearTextInjected => "clear text was injected behind STARTTLS",
-            NodeFault::NoMechanism => "the node offers no way to log in with a password",
-            NodeFault::Inexpressible => "the login cannot be said in the node's only dialect",
-            NodeFault::Bad => "the node called the replayed login bad",
-            NodeFault::RefusedUnseen => "the node refused before it had seen the password",
-            NodeFault::Referral => "the node answered with a referral",
-        },
+        Failure::BeforeLogin(fault) => return format!("{}, before the login", fault_title(*fault)),
+        Failure::InsteadOfAnswer(fault) => return format!("{}, at the login", fault_title(*fault)),
         Failure::ClosedBeforeAnswer => "the node closed without an answer to the login",
         Failure::AnswerTimeout => "no answer within `login_timeout`",
-        Failure::OutOfTime => "no answer within the node's share of what `server.login_timeout` had left",
+        Failure::OutOfTime => "no answer within what `server.login_timeout` or `patience` had left for the node",
         Failure::WentDown => "others found the node down while this login waited for it",
         Failure::Refused(refusal) => match refusal.kind {
             RefusalKind::Temporary => "the node refused: `[UNAVAILABLE]`, `[SERVERBUG]`, `[SYS/TEMP]`",
@@ -58,11 +46,28 @@ fn title(failure: &Failure) -> &'static str {
         },
         Failure::LoginTimeout => "`server.login_timeout` is over",
         Failure::Abandoned => "the client went away, or mailferry was stopped",
+    };
+    title.to_owned()
+}
+
+fn fault_title(fault: NodeFault) -> &'static str {
+    match fault {
+        NodeFault::Bye => "the node said BYE, or greeted with `-ERR`",
+        NodeFault::Preauth => "the node greeted with PREAUTH",
+        NodeFault::Garbage => "the node spoke another protocol",
+        NodeFault::TooLong => "the node sent more than the limits allow",
+        NodeFault::StartTlsRefused => "the node refused STARTTLS",
+        NodeFault::ClearTextInjected => "clear text was injected behind STARTTLS",
+        NodeFault::NoMechanism => "the node offers no way to log in with a password",
+        NodeFault::Inexpressible => "the login cannot be said in the node's only dialect",
+        NodeFault::Bad => "the node called what we said bad",
+        NodeFault::RefusedUnseen => "the node refused before it had seen the password",
+        NodeFault::Referral => "the node answered with a referral",
     }
 }
 
 fn all() -> Vec<Failure> {
-    let faults = [
+    let before = [
         NodeFault::Bye,
         NodeFault::Preauth,
         NodeFault::Garbage,
@@ -70,9 +75,15 @@ fn all() -> Vec<Failure> {
         NodeFault::StartTlsRefused,
         NodeFault::ClearTextInjected,
         NodeFault::NoMechanism,
+        NodeFault::Bad,
+        NodeFault::Inexpressible,
+    ];
+    let instead = [
+        NodeFault::Bye,
+        NodeFault::Garbage,
+        NodeFault::TooLong,
         NodeFault::RefusedUnseen,
         NodeFault::Referral,
-        NodeFault::Inexpressible,
         NodeFault::Bad,
     ];
     let mut all = vec![
@@ -89,9 +100,9 @@ fn all() -> Vec<Failure> {
         Failure::GreetingTimeout,
         Failure::Silent,
         Failure::ClosedBeforeLogin,
-        Failure::BeforeLogin(NodeFault::Bad),
     ];
-    all.extend(faults.map(Failure::InsteadOfAnswer));
+    all.extend(before.map(Failure::BeforeLogin));
+    all.extend(instead.map(Failure::InsteadOfAnswer));
     all.extend([Failure::ClosedBeforeAnswer, Failure::AnswerTimeout, Failure::OutOfTime, Failure::WentDown]);
     let kinds = [RefusalKind::Temporary, RefusalKind::InUse, RefusalKind::WrongPassword, RefusalKind::Other];
     all.extend(kinds.map(refused));
