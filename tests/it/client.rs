@@ -9,15 +9,51 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::site::log_so_far;
+
 /// A hang is a failure after this time.
 pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A client in the log: its address, which another client of another test may have had before.
+#[derive(Clone, Copy)]
+pub struct Origin {
+    address: SocketAddr,
+    since: usize,
+}
+
+impl Origin {
+    /// Of a socket that connects just now.
+    pub fn of(socket: &TcpStream) -> Self {
+        Self { address: socket.local_addr().unwrap(), since: log_so_far().len() }
+    }
+
+    /// What has been logged of this client so far, with this message.
+    pub fn lines(&self, message: &str) -> Vec<String> {
+        let (message, from) = (format!("\"message\":\"{message}\""), format!("\"client\":\"{}\"", self.address));
+        let log = log_so_far();
+        let is_its = |line: &&str| line.contains(&message) && line.contains(&from);
+        log[self.since..].lines().filter(is_its).map(str::to_owned).collect()
+    }
+
+    /// The first such line, as soon as it is there.
+    pub async fn line(&self, message: &str) -> String {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            if let Some(line) = self.lines(message).into_iter().next() {
+                return line;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "no {message} for {}", self.address);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
 
 trait Octets: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Octets for T {}
 
 pub struct Client {
     /// Where the log says that this client comes from.
-    pub from: SocketAddr,
+    pub from: Origin,
     stream: Box<dyn Octets>,
     unread: Vec<u8>,
 }
@@ -26,7 +62,8 @@ impl Client {
     pub async fn clear(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).await.unwrap();
         socket.set_nodelay(true).unwrap();
-        Self { from: socket.local_addr().unwrap(), stream: Box::new(socket), unread: Vec::new() }
+        let from = Origin::of(&socket);
+        Self { from, stream: Box::new(socket), unread: Vec::new() }
     }
 
     pub async fn tls(address: SocketAddr, config: Arc<rustls::ClientConfig>) -> Self {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::client::DEADLINE;
 use crate::node::{Conn, FakeNode, friendly_imap};
-use crate::site::{Door, Site, Spec, end_record, log_so_far, login_line};
+use crate::site::{Door, Site, Spec};
 
 const LOGIN: &str = "LOGIN alice over-Pa55";
 
@@ -57,7 +57,7 @@ async fn the_first_to_greet_wins_and_a_loser_that_greets_late_gets_its_turn_if_t
     let mut client = site.greeted(Door::ImapTls).await;
     assert!(client.command("a", LOGIN).await.starts_with("a OK "));
     assert_eq!((left.connections(), left.logins().len(), right.connections()), (2, 1, 1));
-    let line = login_line(client.from).await;
+    let line = client.from.line("login").await;
     assert!(line.contains("\"node\":\"left\"") && line.contains("\"attempts\":3"), "{line}");
     assert!(line.contains("right: closed without an answer to the login"), "{line}");
     site.end(&["over-Pa55"]).await;
@@ -170,7 +170,7 @@ async fn a_node_that_is_down_is_dialled_by_no_login_and_told_of_once() {
     for _ in 0..6 {
         let mut client = site.greeted(Door::ImapTls).await;
         assert!(client.command("a", LOGIN).await.starts_with("a OK "));
-        let line = login_line(client.from).await;
+        let line = client.from.line("login").await;
         attempts.push(line.contains("\"attempts\":2"));
     }
     // One refused connection makes it suspect, so it is asked last.
@@ -185,7 +185,7 @@ async fn with_all_nodes_down_each_login_tries_one_best_guess_and_a_served_one_en
     for _ in 0..4 {
         let mut client = site.greeted(Door::ImapTls).await;
         assert!(client.command("a", LOGIN).await.starts_with("a NO [UNAVAILABLE] "));
-        let line = login_line(client.from).await;
+        let line = client.from.line("login").await;
         assert!(line.contains("\"attempts\":1"), "{line}");
     }
     let node = FakeNode::start_at(port, friendly_imap).await;
@@ -251,11 +251,7 @@ async fn sessions_that_die_with_their_node_are_let_go_one_after_the_other() {
         killed.push(client);
     }
     let from: Vec<_> = killed.iter().map(|client| client.from).collect();
-    let ended = || {
-        let log = log_so_far();
-        let of = |line: &&str| from.iter().any(|from| line.contains(&format!("\"client\":\"{from}\"")));
-        log.lines().filter(|line| line.contains("\"session ended\"")).filter(of).count()
-    };
+    let ended = || from.iter().map(|from| from.lines("session ended").len()).sum::<usize>();
     let idle: Vec<_> = killed.into_iter().map(|client| tokio::spawn(client.until_closed())).collect();
     kill.send_replace(true);
     // Ten may end together; the others would take an hour.
@@ -265,7 +261,7 @@ async fn sessions_that_die_with_their_node_are_let_go_one_after_the_other() {
     // A client that goes away itself is gone at once.
     idle.iter().for_each(tokio::task::JoinHandle::abort);
     eventually("all sessions end", || ended() == 30).await;
-    assert!(end_record(from[29]).await.contains("\"who\":\"node\""));
+    assert!(from[29].line("session ended").await.contains("\"who\":\"node\""));
     site.end(&["over-Pa55"]).await;
 }
 

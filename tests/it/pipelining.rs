@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::client::Client;
+use crate::client::{Client, Origin};
 use crate::node::{self, FakeNode, WRONG};
-use crate::site::{Door, Site, end_record, log_so_far};
+use crate::site::{Door, Site, log_so_far};
 
 #[tokio::test]
 async fn r_pipe_01_commands_behind_the_login_are_answered_in_order() {
@@ -262,6 +262,7 @@ async fn r_pipe_07_a_client_that_breaks_while_its_node_is_frozen_frees_it() {
     .await;
     let site = Site::with(&[node.port]).await;
     let socket = TcpStream::connect(site.address(Door::ImapClear)).await.unwrap();
+    let from = Origin::of(&socket);
     let (_, socket) = log_in(socket).await;
     // Fills every buffer on the way.
     let octets = vec![b'x'; 64 * 1024];
@@ -269,9 +270,8 @@ async fn r_pipe_07_a_client_that_breaks_while_its_node_is_frozen_frees_it() {
         // What is not taken is no matter: there is more than any buffer holds.
         let _ = socket.try_write(&octets);
     }
-    let from = socket.local_addr().unwrap();
     vanish(socket, true);
-    let end = end_record(from).await;
+    let end = from.line("session ended").await;
     assert!(end.contains(r#""who":"client""#) && end.contains(r#""why":"broken""#), "{end}");
     site.end(&["gone-Pa55"]).await;
 }

@@ -292,16 +292,6 @@ pub fn log_so_far() -> String {
     String::from_utf8_lossy(&LOG.lock().unwrap()).into_owned()
 }
 
-/// The end record of the session from this address, as soon as it is there.
-pub async fn end_record(from: SocketAddr) -> String {
-    logged(&["\"session ended\"", &format!("\"client\":\"{from}\"")], 1).await.remove(0)
-}
-
-/// The line of the login from this address, as soon as it is there.
-pub async fn login_line(from: SocketAddr) -> String {
-    logged(&["\"message\":\"login\"", &format!("\"client\":\"{from}\"")], 1).await.remove(0)
-}
-
 /// The lines of the log that hold all of these, as soon as there are so many of them.
 pub async fn logged(parts: &[&str], count: usize) -> Vec<String> {
     let deadline = tokio::time::Instant::now() + DEADLINE;
