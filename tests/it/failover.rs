@@ -163,7 +163,7 @@ async fn a_mailbox_in_use_is_tried_elsewhere_and_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_down_is_dialled_by_no_login_and_told_of_once() {
+async fn a_node_that_refuses_the_connection_is_asked_last_from_then_on() {
     let right = FakeNode::imap().await;
     let site = Site::with(&[FakeNode::dead().await, right.port]).await;
     let mut attempts = Vec::new();
@@ -173,7 +173,6 @@ async fn a_node_that_is_down_is_dialled_by_no_login_and_told_of_once() {
         let line = client.from.line("login").await;
         attempts.push(line.contains("\"attempts\":2"));
     }
-    // One refused connection makes it suspect, so it is asked last.
     assert_eq!(attempts, [true, false, false, false, false, false]);
     site.end(&["over-Pa55"]).await;
 }

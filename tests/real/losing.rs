@@ -7,9 +7,6 @@ use crate::load::Under;
 use crate::reading::assert_reads;
 use crate::site::{Site, Tls};
 
-/// A node that took a login and froze before it answered keeps that one for `login_timeout`, so that it must be shorter
-/// than a client's patience.
-const IMPATIENT: (&str, &str) = ("tls = \"starttls\"\nca", "tls = \"starttls\"\nlogin_timeout = \"3s\"\nca");
 /// Every login asks the directory, and no old answer helps out.
 const FORGETFUL: (&str, &str) = ("ttl = \"5m\"", "ttl = \"1ms\"\nstale = \"1ms\"");
 
@@ -21,17 +18,18 @@ fn a_node_is_killed_and_returns() {
     assert_both_nodes_served(&site);
 }
 
-/// It accepts connections, as frozen nodes do, and never greets.
+/// It accepts connections, as frozen nodes do, and never greets. A login that it was given just before waits until probes
+/// have found it out, and then goes to the other node.
 #[test]
 fn a_node_freezes_and_stays_so() {
-    let site = Site::with_ferry(&[IMPATIENT]);
+    let site = Site::with_ferry(&[]);
     Under { milliseconds: 5000, orders: &[(2000, "freeze a-left")] }.load(&site).assert_none_lost();
     assert_both_nodes_served(&site);
 }
 
 #[test]
 fn a_node_freezes_and_thaws() {
-    let site = Site::with_ferry(&[IMPATIENT]);
+    let site = Site::with_ferry(&[]);
     let logins = Under { milliseconds: 7000, orders: &[(1500, "freeze a-left"), (5000, "thaw a-left")] }.load(&site);
     logins.assert_none_lost();
     assert_both_nodes_served(&site);
