@@ -113,7 +113,8 @@ fn next_message(octets: &mut Vec<u8>) -> Option<Vec<u8>> {
     (octets.len() >= 2 + more + len).then(|| octets.drain(..2 + more + len).skip(2 + more).collect())
 }
 
-fn settings(urls: Vec<Url>) -> Settings {
+/// Of a directory that waits long enough for every test.
+pub(super) fn settings(urls: Vec<Url>) -> Settings {
     Settings {
         urls,
         starttls: false,

@@ -1,28 +1,12 @@
 //! Each kind of reply, and the one thing that it means.
 
-use std::time::Duration;
-
 use ldap3::asn1::{PL, TagClass};
 
-use super::super::Scope;
+use super::super::tests;
 use super::*;
-use crate::directory::template::FilterTemplate;
 
 fn settings(login_attribute: Option<&str>) -> Settings {
-    Settings {
-        urls: vec![],
-        starttls: false,
-        ca: None,
-        bind: None,
-        base: "dc=x".into(),
-        scope: Scope::Sub,
-        filter: FilterTemplate::parse("(uid={user})").unwrap(),
-        island_attribute: "mailHost".into(),
-        login_attribute: login_attribute.map(Into::into),
-        timeout: Duration::from_secs(1),
-        connect_timeout: Duration::from_secs(1),
-        pool: 1,
-    }
+    Settings { login_attribute: login_attribute.map(Into::into), ..tests::settings(vec![]) }
 }
 
 fn entry(attributes: &[(&str, &[&[u8]])]) -> Entry {

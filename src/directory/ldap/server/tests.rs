@@ -1,25 +1,12 @@
 //! Health and back-off. What a real server does to them is proven in `tests/directory.rs`.
 
 use super::*;
-use crate::directory::ldap::Scope;
-use crate::directory::template::FilterTemplate;
+use crate::directory::ldap::tests::settings;
 use crate::testkit::log::Log;
 
 fn server() -> Server {
-    let settings = Settings {
-        urls: vec![],
-        starttls: false,
-        ca: None,
-        bind: None,
-        base: "dc=x".into(),
-        scope: Scope::Sub,
-        filter: FilterTemplate::parse("(uid={user})").unwrap(),
-        island_attribute: "mailHost".into(),
-        login_attribute: None,
-        timeout: Duration::from_secs(2),
-        connect_timeout: Duration::from_secs(1),
-        pool: 2,
-    };
+    let (timeout, connect_timeout) = (Duration::from_secs(2), Duration::from_secs(1));
+    let settings = Settings { timeout, connect_timeout, ..settings(vec![]) };
     Server::new(Url::parse("ldap://127.0.0.1:1").unwrap(), Arc::new(settings), None)
 }
 
