@@ -5,6 +5,7 @@ use std::time::Duration;
 use mailferry::routing::NodeTls;
 use tokio::net::TcpListener;
 
+use crate::client::Origin;
 use crate::node::{Conn, FakeNode, REFUSAL, WRONG};
 use crate::site::{Door, Site, Spec, log_so_far};
 
@@ -272,15 +273,14 @@ async fn a_node_that_refuses_before_it_has_seen_the_password_says_nothing_about_
 async fn clients_that_do_nothing_do_not_keep_mailferry_from_stopping() {
     let site = Site::with(&[FakeNode::dead().await]).await;
     let no_handshake = tokio::net::TcpStream::connect(site.address(Door::ImapTls)).await.unwrap();
+    let from = Origin::of(&no_handshake);
     let silent = site.greeted(Door::Pop3Tls).await;
     let mut polite = site.greeted(Door::ImapTls).await;
     // Waits for the sessions; the app itself would give up on them, with a line in the log.
     site.end(&[]).await;
     assert!(polite.line().await.starts_with("* BYE [UNAVAILABLE] "));
     polite.closed().await;
-    let from = no_handshake.local_addr().unwrap().to_string();
-    let log = log_so_far();
-    let end = log.lines().find(|line| line.contains("session ended") && line.contains(&from)).unwrap();
+    let end = from.line("session ended").await;
     assert!(end.contains(r#""who":"operator""#) && end.contains(r#""why":"shutdown""#), "{end}");
     drop(silent);
 }
