@@ -109,6 +109,8 @@ impl Client {
             // No node was asked: mailferry itself does not know the command.
             match self.line(Instant::now() + PATIENCE).await {
                 Ok(line) if line.starts_with(&format!("m{turn} BAD")) || line.starts_with("-ERR") => {}
+                // It was stopped before it got there.
+                Ok(line) if line.starts_with("* BYE") => {}
                 Ok(line) => self.ledger.violation(format_args!("client {}: TOKEN is answered {line:?}", self.number)),
                 Err(_) => {}
             }
