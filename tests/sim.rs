@@ -30,8 +30,9 @@ use std::fmt::Write;
 const HISTORIES: u64 = 2000;
 
 /// Seeds that once found a defect, and those that are the first to find one when the code is broken on purpose: nodes that
-/// never return, no hedging, credentials left with a node. They are lived through in every run, several times each.
-const REGRESSIONS: [u64; 3] = [8, 9, 11];
+/// never return, no hedging, credentials left with a node; a full queue that ended the patience early; a goodbye that the
+/// judge did not expect. They are lived through in every run, several times each.
+const REGRESSIONS: [u64; 5] = [8, 9, 11, 1890, 3160];
 
 /// What a history came to: the violations, and everything that happened.
 struct Outcome {
