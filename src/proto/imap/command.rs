@@ -238,7 +238,9 @@ fn authenticate(input: &[u8]) -> Parse<'_, Command> {
 fn identity(input: &[u8]) -> Parse<'_, Command> {
     let pair = separated_pair(id_string(ID_KEY_MAX), tag(" "), alt((id_nil, id_string(ID_VALUE_MAX))));
     let pairs = verify(separated_list0(tag(" "), value((), pair)), |pairs: &Vec<()>| pairs.len() <= ID_PAIRS_MAX);
-    map(alt((id_nil, value((), delimited(tag("("), pairs, tag(")"))))), |()| Command::Id).parse(input)
+    // Python's aioimaplib writes spaces at the inner side of the parentheses.
+    let list = delimited((tag("("), opt(tag(" "))), pairs, (opt(tag(" ")), tag(")")));
+    map(alt((id_nil, value((), list))), |()| Command::Id).parse(input)
 }
 
 fn id_nil(input: &[u8]) -> Parse<'_, ()> {
