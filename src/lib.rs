@@ -11,8 +11,9 @@ pub mod secret;
 // What is on the wire before the login, without I/O (floor 1).
 pub mod proto;
 
-// Three siblings that do not see each other (floor 2): sockets; user → island; island → ordered nodes.
+// Four siblings that do not see each other (floor 2): sockets; user → island; island → ordered nodes; how much is too much.
 pub mod directory;
+pub mod limits;
 pub mod net;
 pub mod routing;
 

@@ -4,3 +4,4 @@
 
 pub mod dialogues;
 pub mod log;
+pub mod settings;

@@ -1,0 +1,192 @@
+//! What the tables do for connections and users that come and go.
+
+use futures_util::FutureExt;
+use tokio::time::Instant;
+
+use super::*;
+use crate::testkit::settings;
+
+fn some(limit: u32) -> Option<NonZeroU32> {
+    NonZeroU32::new(limit)
+}
+
+fn limits(change: impl FnOnce(&mut Settings)) -> Limits {
+    let mut settings = settings::limits();
+    change(&mut settings);
+    Limits::new(settings, 1000)
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn is_evicted(slot: &Slot) -> bool {
+    slot.evicted().now_or_never().is_some()
+}
+
+#[test]
+fn at_a_limit_of_strangers_the_oldest_goes_and_the_new_one_comes_in() {
+    let limits = limits(|it| it.unauthenticated = some(2).unwrap());
+    let mut slots: Vec<Slot> = (0..2).map(|_| limits.enter().unwrap()).collect();
+    assert!(!slots.iter().any(is_evicted));
+    slots.push(limits.enter().unwrap());
+    assert_eq!(slots.iter().map(is_evicted).collect::<Vec<_>>(), [true, false, false]);
+    // Who has logged in is no stranger, makes room, and is never sent away.
+    slots[1].authenticated();
+    slots.push(limits.enter().unwrap());
+    slots.push(limits.enter().unwrap());
+    assert_eq!(slots.iter().map(is_evicted).collect::<Vec<_>>(), [true, false, true, false, false]);
+}
+
+#[test]
+fn at_a_limit_of_all_a_stranger_goes_or_the_newcomer_does_not_come_in() {
+    let limits = limits(|it| it.connections = some(2));
+    let (mut first, second) = (limits.enter().unwrap(), limits.enter().unwrap());
+    first.authenticated();
+    let mut third = limits.enter().unwrap();
+    assert!(is_evicted(&second) && !is_evicted(&third) && !is_evicted(&first));
+    third.authenticated();
+    drop(second);
+    assert_eq!(limits.enter().err(), Some(Full::Connections));
+    assert_eq!(limits.enter().err(), Some(Full::Connections), "one that was turned away holds no place");
+    drop(first);
+    assert!(limits.enter().is_ok());
+}
+
+#[test]
+fn those_who_are_leaving_hold_their_descriptors() {
+    let mut settings = settings::limits();
+    settings.connections = some(1_000_000);
+    let limits = Limits::new(settings, 8);
+    // Eight, and two that may be leaving.
+    let mut slots: Vec<Slot> = (0..10).map(|_| limits.enter().unwrap()).collect();
+    assert_eq!(slots.iter().filter(|slot| is_evicted(slot)).count(), 2);
+    assert_eq!(limits.enter().err(), Some(Full::Connections));
+    slots.remove(0);
+    assert!(limits.enter().is_ok());
+}
+
+#[test]
+fn one_that_logs_in_in_the_moment_of_its_eviction_stays_and_counts_once() {
+    let limits = limits(|it| it.connections = some(1));
+    let mut first = limits.enter().unwrap();
+    let word = first.eviction().unwrap();
+    let second = limits.enter().unwrap();
+    assert!(word.given().now_or_never().is_some());
+    first.authenticated();
+    assert!(!is_evicted(&first) && first.eviction().is_none());
+    first.authenticated();
+    drop(second);
+    assert_eq!(limits.enter().err(), Some(Full::Connections));
+    drop(first);
+    assert!(limits.enter().is_ok());
+}
+
+#[test]
+fn each_network_has_its_own_limits_and_exempt_ones_have_none() {
+    let limits = limits(|it| {
+        it.connections_per_network = some(2);
+        it.unauthenticated_per_network = some(1).unwrap();
+        it.exempt_networks = vec!["198.51.100.0/24".parse().unwrap(), "2001:db8:1::/48".parse().unwrap()];
+    });
+    let enter = |from: &str| {
+        let mut slot = limits.enter().unwrap();
+        slot.identify(address(from)).map(|()| slot)
+    };
+    let (mut a, mut b) = (enter("2001:db8::1").ok().unwrap(), enter("192.0.2.1").ok().unwrap());
+    let c = enter("2001:db8::ffff").ok().unwrap();
+    assert!(is_evicted(&a), "the same /64");
+    assert!(!is_evicted(&b));
+    b.authenticated();
+    let mut d = enter("::ffff:192.0.2.1").ok().unwrap();
+    assert!(!is_evicted(&d) && !is_evicted(&c));
+    d.authenticated();
+    // Both are logged in.
+    assert_eq!(enter("192.0.2.1").err(), Some(Full::Network));
+    drop(b);
+    assert!(enter("192.0.2.1").is_ok());
+    let exempt: Vec<_> = ["198.51.100.7", "::ffff:198.51.100.7", "2001:db8:1::7", "2001:db8:1::7", "198.51.100.7"]
+        .map(|from| enter(from).ok().unwrap())
+        .into();
+    assert!(!exempt.iter().any(is_evicted));
+    // Known better than before: it moves to the other network, and is the youngest but oldest there.
+    a.identify(address("203.0.113.1")).unwrap();
+    let mut e = enter("203.0.113.2").ok().unwrap();
+    e.identify(address("203.0.113.1")).unwrap();
+    e.identify(address("203.0.113.1")).unwrap();
+    assert!(!is_evicted(&e));
+    e.identify(address("198.51.100.7")).unwrap();
+    let f = enter("203.0.113.1").ok().unwrap();
+    assert!(!is_evicted(&e) && !is_evicted(&f));
+}
+
+#[test]
+fn the_oldest_of_all_goes_only_for_the_limit_of_all() {
+    let limits = limits(|it| {
+        it.unauthenticated = some(3).unwrap();
+        it.unauthenticated_per_network = some(1).unwrap();
+    });
+    let enter = |from: &str| {
+        let mut slot = limits.enter().unwrap();
+        slot.identify(address(from)).unwrap();
+        slot
+    };
+    let slots = [enter("192.0.2.1"), enter("192.0.2.2"), enter("192.0.2.2")];
+    assert_eq!(slots.each_ref().map(is_evicted), [false, true, false]);
+    let _more = [enter("192.0.2.3"), enter("192.0.2.4")];
+    assert_eq!(slots.each_ref().map(is_evicted), [true, true, false]);
+}
+
+#[tokio::test]
+async fn a_session_that_panics_frees_its_places() {
+    let limits = limits(|it| {
+        it.connections = some(1);
+        it.sessions_per_user = some(1);
+    });
+    let (island, user) = (IslandName::new("a"), UserName::new(b"alice").unwrap());
+    let mut slot = limits.enter().unwrap();
+    slot.identify(address("192.0.2.1")).unwrap();
+    slot.authenticated();
+    let seat = limits.seat(&island, &user, address("192.0.2.1")).ok().unwrap();
+    assert_eq!(limits.seat(&island, &user, address("192.0.2.2")).err(), Some(Full::User));
+    let session = tokio::spawn(async move {
+        let _held = (slot, seat);
+        panic!("a defect");
+    });
+    assert!(session.await.is_err());
+    assert!(limits.enter().is_ok() && limits.seat(&island, &user, address("192.0.2.1")).is_ok());
+}
+
+#[test]
+fn exempt_networks_may_guess_and_nobody_else_pays_for_it() {
+    let now = Instant::now().into_std();
+    let limits = limits(|it| {
+        it.failed_logins_per_network = some(7);
+        it.failed_login_delay_max = Duration::from_secs(30);
+        it.exempt_networks = vec!["198.51.100.0/24".parse().unwrap()];
+    });
+    let (exempt, stranger) = (address("::ffff:198.51.100.1"), address("2001:db8::1"));
+    for failed in 1..=7 {
+        assert!(limits.may_try(stranger, now));
+        limits.failed_login(exempt, now);
+        limits.failed_login(stranger, now);
+        let delay = Duration::from_secs([0, 0, 0, 0, 0, 1, 2][failed - 1]);
+        assert_eq!([exempt, stranger].map(|it| limits.refusal_delay(it, now)), [Duration::ZERO, delay]);
+    }
+    assert!(!limits.may_try(stranger, now) && !limits.may_try(address("2001:db8::2"), now));
+    assert!(limits.may_try(exempt, now) && limits.may_try(address("2001:db8:0:1::1"), now));
+}
+
+#[test]
+fn the_operator_is_told_once_a_minute_that_clients_are_turned_away() {
+    let limits = limits(|_| {});
+    let now = Instant::now().into_std();
+    assert_eq!([0, 1, 59].map(|second| limits.turned_away(now + Duration::from_secs(second))), [Some(0), None, None]);
+    assert_eq!(limits.turned_away(now + Duration::from_secs(60)), Some(2));
+}
+
+/// What one connection costs before anything is read. An attacker has as many as the limits let him.
+#[test]
+fn a_place_is_small() {
+    assert!(size_of::<Slot>() <= 64 && size_of::<UserSeat>() <= 64, "{} {}", size_of::<Slot>(), size_of::<UserSeat>());
+}

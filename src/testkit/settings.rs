@@ -1,0 +1,23 @@
+//! Settings of a mailferry where nothing is in the way: what a test does not care about.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::limits;
+
+/// Limits that nobody reaches, but for the fifth refused login of a connection.
+pub fn limits() -> limits::Settings {
+    limits::Settings {
+        connections: None,
+        connections_per_network: None,
+        unauthenticated: NonZeroU32::MAX,
+        unauthenticated_per_network: NonZeroU32::MAX,
+        failed_logins: const { NonZeroU32::new(5).unwrap() },
+        failed_logins_per_network: None,
+        failed_login_memory: Duration::from_secs(600),
+        failed_login_delay_max: Duration::ZERO,
+        sessions_per_user: None,
+        sessions_per_user_and_network: None,
+        exempt_networks: Vec::new(),
+    }
+}
