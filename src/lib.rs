@@ -10,6 +10,8 @@ pub mod secret;
 
 // What is on the wire before the login, without I/O (floor 1).
 pub mod proto;
+// The site's rules for user names (floor 1).
+pub mod usernames;
 
 // Four siblings that do not see each other (floor 2): sockets; user → island; island → ordered nodes; how much is too much.
 pub mod directory;

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which of our modules a module may import. A module of a folder counts as the folder.
-const FLOORS: [(&str, &[&str]); 16] = [
+const FLOORS: [(&str, &[&str]); 17] = [
     ("names", &[]),
     ("secret", &[]),
     ("drain", &[]),
@@ -17,6 +17,7 @@ const FLOORS: [(&str, &[&str]); 16] = [
     ("net", &["proto", "names", "secret", "drain"]),
     ("directory", &["names", "secret", "drain"]),
     ("routing", &["names"]),
+    ("usernames", &["names"]),
     ("limits", &["names"]),
     ("session", &["net", "directory", "routing", "proto", "names", "secret", "drain"]),
     ("server", &["session", "net", "proto", "names", "drain"]),
@@ -27,7 +28,7 @@ const FLOORS: [(&str, &[&str]); 16] = [
         &["config", "server", "probe", "session", "net", "directory", "routing", "proto", "names", "logging", "drain"],
     ),
     ("cli", &["app", "config", "directory", "routing", "names", "logging"]),
-    ("testkit", &["limits", "net", "directory", "routing", "proto", "names", "secret", "drain"]),
+    ("testkit", &["limits", "usernames", "net", "directory", "routing", "proto", "names", "secret", "drain"]),
 ];
 
 /// What must not be named in a folder, and why.

@@ -3,7 +3,22 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::limits;
+use crate::usernames::{Characters, DomainRule, NodeName, Rules};
+use crate::{limits, names};
+
+/// Names as they are typed.
+pub fn usernames() -> Rules {
+    Rules {
+        lower_case: false,
+        domain: DomainRule::Keep,
+        default_domain: None,
+        domains_by_sni: Vec::new(),
+        delimiter: None,
+        on_node: NodeName::Typed,
+        length_max: names::UserName::MAX_LEN,
+        characters: Characters::Any,
+    }
+}
 
 /// Limits that nobody reaches, but for the fifth refused login of a connection.
 pub fn limits() -> limits::Settings {
