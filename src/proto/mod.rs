@@ -8,18 +8,24 @@
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+pub mod credentials;
 pub mod dialogue;
+pub mod extensions;
 pub mod imap;
+pub mod introduction;
 pub mod line;
 pub mod pop3;
 pub mod replay;
 pub mod sasl;
 
 pub use crate::names::Protocol;
+pub use credentials::{Credentials, NodeLogin, TokenMechanism};
 pub use dialogue::{
     BAD_COMMANDS_MAX, Channel, ClientDialogue, Declined, Farewell, Goodbye, LoginRequest, Offer, PASSWORD_MAX, Refusal,
     ReplyTo, Step,
 };
+pub use extensions::Extensions;
+pub use introduction::{Claim, Introduction, TlsFacts};
 pub use line::Input;
 pub use replay::{
     Command, CommandStep, HelloStep, NodeAcceptance, NodeAnswer, NodeFault, NodeHello, NodeRefusal, RefusalKind,
