@@ -33,7 +33,11 @@ const FLOORS: [(&str, &[&str]); 17] = [
 
 /// What must not be named in a folder, and why.
 const FORBIDDEN: [(&str, &[&str], &str); 3] = [
-    ("proto", &["tokio", "tracing", "Instant", "SystemTime", "std::net", "std::io"], "is bytes in, steps out"),
+    (
+        "proto",
+        &["tokio", "tracing", "Instant", "SystemTime", "std::net", "std::io", "TcpStream"],
+        "is bytes in, steps out",
+    ),
     ("routing", &["tokio::time", "tracing", "Instant::now", "SystemTime", "TcpStream"], "is pure"),
     ("net", &["crate::names::UserName", "imap", "pop3"], "knows no mail"),
 ];

@@ -15,6 +15,7 @@ pub mod imap;
 pub mod introduction;
 pub mod line;
 pub mod pop3;
+pub mod proxy_header;
 pub mod replay;
 pub mod sasl;
 
