@@ -1,8 +1,11 @@
-//! The directory against a real slapd: answers, TLS and binds here, servers that die, freeze and return in `outages`.
+//! The directory against a real slapd: answers, TLS and binds here, servers that die, freeze and return in `outages`,
+//! data and servers that mean harm in `malice`.
 //!
 //! A missing slapd is a failure that names the package, never a skip.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken test bench is a failed test")]
 
+#[path = "directory/malice.rs"]
+mod malice;
 #[path = "directory/outages.rs"]
 mod outages;
 #[path = "directory/slapd.rs"]
@@ -237,6 +240,20 @@ async fn names_are_data_whatever_their_octets() {
     let latin = locate(&directory(by_octets, None), b"j\xfcrgen").await.unwrap();
     assert_eq!(latin.route.island.as_str(), "latin");
     assert_eq!(latin.route.login, UserName::new(b"j\xfcrgen"));
+    // No octet stands for another one, nor for none or many.
+    let by_octets = ldap::Settings {
+        filter: FilterTemplate::parse("(|(testName={user})(uid={user}))").unwrap(),
+        ..settings(vec![slapd.ldap()])
+    };
+    let by_octets = directory(by_octets, None);
+    for octet in (1..=0xff).filter(|octet| !matches!(octet, b'\r' | b'\n')) {
+        for name in [vec![octet], vec![b'b', octet, b'b'], [&[octet][..], b"bob", &[octet]].concat()] {
+            // As the attribute's matching rule has it (RFC 4517 §4.2.11): without case, and without spaces around.
+            let is_bob = [&b"bob"[..], b"bOb", b" bob "].contains(&&*name);
+            let found = island(&by_octets, &name).await;
+            assert_eq!(found, if is_bob { "a" } else { "no such user" }, "{}", name.escape_ascii());
+        }
+    }
 }
 
 #[tokio::test]

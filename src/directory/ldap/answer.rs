@@ -121,9 +121,11 @@ pub(super) fn told(text: &str) -> String {
 
 fn route(entry: &Entry, settings: &Settings) -> Result<Route, LookupError> {
     let island = match std::str::from_utf8(only_value(entry, &settings.island_attribute)?) {
-        Ok(island) if (1..=MAX_ISLAND_LEN).contains(&island.len()) => IslandName::new(island),
+        Ok(island) if (1..=MAX_ISLAND_LEN).contains(&island.len()) && !island.contains(char::is_control) => {
+            IslandName::new(island)
+        }
         _ => {
-            let wanted = format!("UTF-8 text of 1 to {MAX_ISLAND_LEN} octets");
+            let wanted = format!("UTF-8 text of 1 to {MAX_ISLAND_LEN} octets without control characters");
             return ambiguous(format!("the {} of {} is not {wanted}", settings.island_attribute, entry.dn()));
         }
     };

@@ -1,8 +1,8 @@
 //! One bound connection to an LDAP server, shared by many searches at once.
 //!
-//! The socket is ours (own deadlines, TCP_NODELAY, keepalive); TLS, StartTLS and the protocol are the library's. The
-//! library's driver may panic on malformed data, so it runs in a task of its own, and so does binding. The bind
-//! password lives in a [`Secret`](crate::secret::Secret) and in no message.
+//! The socket and TLS are ours (own deadlines, TCP_NODELAY, keepalive); the protocol is the library's. Between the two
+//! stands [`guard`], and a pair of local sockets. The library's driver may panic on malformed data, so it runs in a task
+//! of its own, and so does binding. The bind password lives in a [`Secret`](crate::secret::Secret) and in no message.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,13 +11,17 @@ use std::time::Duration;
 
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, SearchOptions, SearchStream, StdStream};
 use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
 
 use super::answer::{Entry, Reply, told};
+use super::guard;
 use super::pulse::Pulse;
 use super::{Bind, Scope, Settings, Url};
 use crate::secret::read_password;
@@ -43,6 +47,7 @@ pub(super) struct Connection {
     /// Of its server.
     server: Arc<Pulse>,
     driver: AbortHandle,
+    guard: AbortHandle,
 }
 
 /// Why a search brought no reply.
@@ -81,6 +86,7 @@ impl Connection {
     /// Ends it: whoever still waits on it hears at once that it was closed.
     pub(super) fn cut(&self) {
         self.driver.abort();
+        self.guard.abort();
     }
 
     /// One search, with a filter that is already escaped, within the search timeout. Waiting for its turn, while the
@@ -151,7 +157,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.driver.abort();
+        self.cut();
     }
 }
 
@@ -165,18 +171,19 @@ async fn open(
     let late = |stage: &str| format!("{stage}: no answer within {:?}", settings.connect_timeout);
 
     let stream = connect(&url, deadline).await?;
-    let stream = stream.into_std().map_err(|error| format!("socket: {error}"))?;
-    let mut library = LdapConnSettings::new().set_std_stream(StdStream::Tcp(stream));
-    let stage = match (url.tls, tls) {
+    let stage = match (url.tls, &tls) {
         (_, None) => "LDAP",
-        (from_the_start, Some(config)) => {
-            library = library.set_config(config).set_starttls(!from_the_start);
-            if from_the_start { "TLS" } else { "StartTLS" }
-        }
+        (true, Some(_)) => "TLS",
+        (false, Some(_)) => "StartTLS",
     };
-    let established = timeout_at(deadline, LdapConnAsync::with_settings(library, &url.to_string())).await;
-    let (driver, mut ldap) =
-        established.map_err(|_| late(stage))?.map_err(|error| format!("{stage}: {}", told(&error.to_string())))?;
+    let secured = timeout_at(deadline, secure(stream, &url, tls)).await.map_err(|_| late(stage))?;
+    let secured = secured.map_err(|error| format!("{stage}: {error}"))?;
+    let (ours, theirs) = local_pair().map_err(|error| format!("socket: {error}"))?;
+    let guard = tokio::spawn(guard::relay(secured, ours, url.to_string())).abort_handle();
+    let library = LdapConnSettings::new().set_std_stream(StdStream::Unix(theirs));
+    // It waits for nothing: the pair is connected already.
+    let established = LdapConnAsync::with_settings(library, "ldapi:///").await;
+    let (driver, mut ldap) = established.map_err(|error| format!("LDAP: {}", told(&error.to_string())))?;
     // Its error is the same for everybody who waits: the connection ended.
     let driver = tokio::spawn(async move { drop(driver.drive().await) }).abort_handle();
     // From here on, a return drops the connection and with it the driver.
@@ -187,6 +194,7 @@ async fn open(
         pulse: Pulse::default(),
         server,
         driver,
+        guard,
     };
     if let Some(Bind { dn, password_file }) = &settings.bind {
         let path = password_file.clone();
@@ -199,6 +207,29 @@ async fn open(
         result.map_err(|error| format!("bind as {dn:?}: {}", told(&error.to_string())))?;
     }
     Ok(connection)
+}
+
+/// A connection, in clear text or under TLS.
+trait Octets: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Octets for T {}
+
+/// The connection as the settings want it to be protected.
+async fn secure(mut stream: TcpStream, url: &Url, tls: Option<Arc<ClientConfig>>) -> Result<Box<dyn Octets>, String> {
+    let Some(config) = tls else { return Ok(Box::new(stream)) };
+    if !url.tls {
+        guard::agree_on_tls(&mut stream).await?;
+    }
+    let name = ServerName::try_from(url.host.clone()).map_err(|error| error.to_string())?;
+    let secured = TlsConnector::from(config).connect(name, stream).await;
+    Ok(Box::new(secured.map_err(|error| told(&error.to_string()))?))
+}
+
+/// Our end, and the library's.
+fn local_pair() -> std::io::Result<(UnixStream, std::os::unix::net::UnixStream)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    theirs.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(ours)?, theirs))
 }
 
 /// Tries the host's addresses in order; each gets its share of the time that is left.

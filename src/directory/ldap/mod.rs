@@ -1,10 +1,11 @@
 //! The directory as LDAP servers (RFC 4511), asked in order.
 //!
 //! `url` says where a server is, `connection` is one bound connection, `server` is one URL with its connections and
-//! its health, `pulse` tells busy from frozen, `answer` judges replies. This file only goes through the servers until one has an answer.
+//! its health, `guard` lets only lawful messages in, `pulse` tells busy from frozen, `answer` judges replies. This file only goes through the servers until one has an answer.
 
 mod answer;
 mod connection;
+mod guard;
 mod pulse;
 mod server;
 mod url;
