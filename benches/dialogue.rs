@@ -5,7 +5,8 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use mailferry::names::UserName;
 use mailferry::proto::{
-    Channel, ClientDialogue, HelloStep, Input, LoginRequest, NodeAnswer, NodeHello, Protocol, ReplayStep, Step,
+    Channel, ClientDialogue, Credentials, HelloStep, Input, LoginRequest, NodeAnswer, NodeHello, NodeLogin, Protocol,
+    ReplayStep, Step,
 };
 use mailferry::secret::Secret;
 use mailferry::testkit::dialogues;
@@ -41,7 +42,7 @@ fn replay(protocol: Protocol) -> bool {
         Protocol::Imap => b"* OK [CAPABILITY IMAP4rev1 SASL-IR LITERAL+ AUTH=PLAIN] ready\r\n".as_slice(),
         Protocol::Pop3 => b"+OK ready\r\n",
     });
-    let mut hello = NodeHello::new(protocol, false);
+    let mut hello = NodeHello::new(protocol, false, None);
     loop {
         match hello.step(&mut input) {
             Ok(HelloStep::Ready) => break,
@@ -50,7 +51,10 @@ fn replay(protocol: Protocol) -> bool {
         }
     }
     let user = UserName::new(dialogues::USER);
-    let Some(Ok(mut replay)) = user.map(|user| hello.replay(user, Secret::new(dialogues::PASSWORD.to_vec()))) else {
+    let Some(Ok(mut replay)) = user.map(|user| {
+        let credentials = Credentials::Password(Secret::new(dialogues::PASSWORD.to_vec()));
+        hello.replay(NodeLogin { user, master: None, credentials })
+    }) else {
         return false;
     };
     loop {

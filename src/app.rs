@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::config::Settings;
 use crate::directory::{self, Directory, SourceSettings};
 use crate::drain;
+use crate::limits::Limits;
 use crate::names::Protocol;
 use crate::net::Dialer;
 use crate::net::tls::{self, CertificateError};
@@ -116,6 +117,7 @@ fn context(settings: &Settings) -> Result<Context, StartError> {
         settings: settings.session.clone(),
         directory,
         islands,
+        limits: Limits::new(settings.limits.clone(), u32::MAX),
         dialer: Dialer::new(settings.resolve_interval, hosts),
         node_tls,
         run,

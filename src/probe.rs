@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::drain::Drain;
 use crate::names::UserName;
-use crate::proto::{CommandStep, NodeAnswer, NodeFault, NodeHello, RefusalKind, ReplayStep};
+use crate::proto::{CommandStep, NodeAnswer, NodeFault, NodeHello, NodeLogin, RefusalKind, ReplayStep};
 use crate::routing::{Check, Island, NodePort, OperatorState, Signal, State};
 use crate::secret::{Secret, read_password};
 use crate::session::Context;
@@ -194,7 +194,7 @@ impl Watch {
 
 /// Connects, greets, and does what else the probe is to do. The connection is given back for a goodbye.
 async fn look(context: &Context, port: &NodePort, depth: Depth) -> Result<(Wire, Shown), Failure> {
-    let (mut wire, hello) = greet(context, port).await?;
+    let (mut wire, hello) = greet(context, port, None).await?;
     let shown = match depth {
         Depth::Nothing => Shown::Answers,
         Depth::Command => command(&mut wire, hello).await?,
@@ -218,7 +218,8 @@ async fn command(wire: &mut Wire, hello: NodeHello) -> Result<Shown, Failure> {
 /// A login, which passes when it was judged, whichever way: a wrong password in our configuration is no fault of the
 /// node's, and would otherwise take the whole island down.
 async fn log_in(wire: &mut Wire, hello: NodeHello, user: UserName, password: Secret) -> Result<Shown, Failure> {
-    let mut replay = match hello.replay(user, password) {
+    let login = NodeLogin::by_password(user, password);
+    let mut replay = match hello.replay(login) {
         Ok(replay) => replay,
         Err(fault @ NodeFault::Inexpressible) => return Ok(Shown::Refuses(Failure::BeforeLogin(fault))),
         Err(fault) => return Err(Failure::BeforeLogin(fault)),

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
@@ -13,7 +15,7 @@ use tracing::{error, info};
 use crate::drain::Drain;
 use crate::net::{Stream, listen};
 use crate::proto::{Channel, Protocol};
-use crate::session::{self, Context, Door};
+use crate::session::{self, Accepted, Context, Door};
 
 /// How long accepting pauses when the process or the machine has run out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
@@ -29,6 +31,16 @@ pub struct ListenerSettings {
     pub tls: ListenerTls,
     /// Whether passwords are accepted without TLS.
     pub cleartext_login: bool,
+    /// See [`Door::proxy_protocol_from`].
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// See [`Door::proxy_protocol_tls`].
+    pub proxy_protocol_tls: bool,
+    /// See [`Door::trusted_networks`].
+    pub trusted_networks: Vec<IpNet>,
+    /// The authorities of which clients must have a certificate, as PEM; none is asked for when absent.
+    pub client_ca: Option<PathBuf>,
+    /// See [`Door::default_domain`].
+    pub default_domain: Option<Arc<str>>,
 }
 
 /// How a listener protects its connections.
@@ -62,8 +74,17 @@ impl Listener {
             ListenerTls::StartTls => Channel::Upgradable,
             ListenerTls::Off => Channel::Clear,
         };
-        let (protocol, cleartext_login) = (settings.protocol, settings.cleartext_login);
-        Ok(Self { socket, address, door: Arc::new(Door { protocol, channel, cleartext_login, tls: tls.cloned() }) })
+        let door = Door {
+            protocol: settings.protocol,
+            channel,
+            cleartext_login: settings.cleartext_login,
+            tls: tls.cloned(),
+            proxy_protocol_from: settings.proxy_protocol_from.clone(),
+            proxy_protocol_tls: settings.proxy_protocol_tls,
+            trusted_networks: settings.trusted_networks.clone(),
+            default_domain: settings.default_domain.clone(),
+        };
+        Ok(Self { socket, address, door: Arc::new(door) })
     }
 
     /// Where it listens: the port that the kernel chose, where the configuration said 0.
@@ -92,8 +113,11 @@ impl Listener {
             match accepted {
                 Ok((socket, client)) => {
                     exhausted = false;
+                    let Ok(slot) = context.limits.enter() else { continue };
+                    let connected = socket.local_addr().unwrap_or(self.address);
+                    let accepted = Accepted { socket: Stream::Clear(socket), client, connected, slot };
                     let (context, door) = (Arc::clone(&context), Arc::clone(&self.door));
-                    tokio::spawn(session::run(context, door, Stream::Clear(socket), client, drain.clone()));
+                    tokio::spawn(session::run(context, door, accepted, drain.clone()));
                 }
                 Err(reason) if is_about_one_connection(&reason) => {}
                 Err(reason) => {

@@ -86,6 +86,7 @@ fn island(
             policy: policy?,
             fail_back: fail_back?,
             tls: tls?,
+            forward: crate::routing::Forward::Off,
             ca,
             connect_timeout: connect_timeout?.into_inner(),
             greeting_timeout: greeting_timeout?.into_inner(),

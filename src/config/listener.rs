@@ -54,9 +54,46 @@ pub(super) fn server(root: &DeTable<'_>, notes: &Notes) -> Option<Server> {
         login_timeout: *login_timeout.get_ref(),
         auth_failure_delay: auth_failure_delay.into_inner(),
         auth_failed_text: auth_failed_text?.into_inner(),
+        master_users: [].into(),
+        usernames: usernames(),
+        imap_capabilities: None,
+        pop3_capabilities: None,
     };
     let zone = zone.map(Spanned::into_inner);
     Some(Server { session, zone, resolve_interval: resolve_interval?.into_inner(), login_timeout })
+}
+
+/// The rules until the file can say them.
+fn usernames() -> crate::usernames::Rules {
+    use crate::usernames::{Characters, DomainRule, NodeName, Rules};
+    Rules {
+        lower_case: true,
+        domain: DomainRule::Keep,
+        default_domain: None,
+        domains_by_sni: Vec::new(),
+        delimiter: None,
+        on_node: NodeName::Typed,
+        length_max: 255,
+        characters: Characters::Any,
+    }
+}
+
+/// The limits until the file can say them.
+pub(super) fn limits() -> crate::limits::Settings {
+    use std::num::NonZeroU32;
+    crate::limits::Settings {
+        connections: None,
+        connections_per_network: None,
+        unauthenticated: NonZeroU32::MAX,
+        unauthenticated_per_network: NonZeroU32::MAX,
+        failed_logins: const { NonZeroU32::new(5).unwrap() },
+        failed_logins_per_network: None,
+        failed_login_memory: Duration::from_secs(600),
+        failed_login_delay_max: Duration::from_secs(15),
+        sessions_per_user: None,
+        sessions_per_user_and_network: None,
+        exempt_networks: Vec::new(),
+    }
 }
 
 /// Goes to clients behind a response code, so it must be neither a second line nor a second code (RFC 3501 §7.1).
@@ -127,7 +164,17 @@ pub(super) fn listeners(root: &DeTable<'_>, notes: &Notes) -> Listeners {
         }
         bound.push(address.clone());
         let (address, (tls, cleartext_login)) = (address.into_inner(), tls?);
-        Some(ListenerSettings { protocol: protocol?.into_inner(), address, tls, cleartext_login })
+        Some(ListenerSettings {
+            protocol: protocol?.into_inner(),
+            address,
+            tls,
+            cleartext_login,
+            proxy_protocol_from: Vec::new(),
+            proxy_protocol_tls: false,
+            trusted_networks: Vec::new(),
+            client_ca: None,
+            default_domain: None,
+        })
     };
     // Collected twice, so that all are read and not only those before the first wrong one.
     let settings: Vec<_> = Section::many(root, &LISTENER, notes).into_iter().map(&mut read).collect();

@@ -26,7 +26,7 @@ use std::time::Duration;
 pub use report::{Place, Report};
 
 use crate::names::ZoneName;
-use crate::{directory as directories, logging, net, routing, server, session};
+use crate::{directory as directories, limits, logging, net, routing, server, session};
 use document::Notes;
 use files::NamedFile;
 use listener::Server;
@@ -44,6 +44,8 @@ const MAX_LEN: u64 = 1024 * 1024;
 pub struct Settings {
     /// Shared by all sessions.
     pub session: session::Settings,
+    /// How much is too much.
+    pub limits: limits::Settings,
     /// The log.
     pub log: logging::Settings,
     /// TLS towards clients; absent when no listener uses it.
@@ -124,6 +126,7 @@ fn resolve(table: &toml::de::DeTable<'_>, notes: &Notes) -> Option<Settings> {
     let Server { session, zone, resolve_interval, .. } = server?;
     Some(Settings {
         session,
+        limits: listener::limits(),
         log: log?,
         tls: tls?,
         listeners: listeners.settings?,

@@ -11,10 +11,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use super::*;
 use crate::directory::{Directory, LookupError, cache};
 use crate::drain;
+use crate::limits::Limits;
 use crate::names::{IslandName, NodeName, Protocol};
 use crate::net::{Dialer, Stream};
 use crate::routing::{FailBack, Islands, Node, NodeTls, Policy, Probe};
-use crate::session;
+use crate::testkit;
 
 const INTERVAL: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -130,6 +131,7 @@ fn context(dialer: Dialer) -> Context {
         policy: Policy::Prefer,
         fail_back: FailBack::Now,
         tls: NodeTls::Off,
+        forward: crate::routing::Forward::Off,
         ca: None,
         connect_timeout: TIMEOUT * 10,
         greeting_timeout: TIMEOUT * 10,
@@ -149,14 +151,10 @@ fn context(dialer: Dialer) -> Context {
         file: None,
     };
     Context {
-        settings: session::Settings {
-            hostname: "mail".into(),
-            login_timeout: INTERVAL,
-            auth_failure_delay: Duration::ZERO,
-            auth_failed_text: "no".into(),
-        },
+        settings: testkit::settings::session(),
         directory: Directory::scripted(&settings, |_| Box::pin(async { Err(LookupError::NotFound) })),
         islands: Islands::new(vec![island], None, Instant::now().into_std()),
+        limits: Limits::new(testkit::settings::limits(), u32::MAX),
         dialer,
         node_tls: HashMap::new(),
         run: 0,

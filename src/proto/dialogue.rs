@@ -4,9 +4,8 @@
 
 use std::sync::Arc;
 
-use super::{Input, NodeAcceptance, NodeRefusal, Protocol, imap, pop3};
+use super::{Claim, Credentials, Extensions, Input, NodeAcceptance, NodeRefusal, Protocol, imap, pop3};
 use crate::names::UserName;
-use crate::secret::Secret;
 
 /// What protects the connection to the client at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +30,12 @@ pub struct Offer {
     pub channel: Channel,
     /// Whether passwords are accepted without TLS.
     pub cleartext_login: bool,
+    /// What every node in service can do, or what the configuration says instead.
+    pub extensions: Arc<Extensions>,
+    /// Who may log in as somebody else (RFC 4616 §2: authcid).
+    pub master_users: Arc<[UserName]>,
+    /// Whether the client is a proxy that may say who its own client is (ID, XCLIENT).
+    pub is_trusted: bool,
 }
 
 impl Offer {
@@ -47,11 +52,14 @@ impl Offer {
 
 /// A complete login, in whatever form the client sent it.
 pub struct LoginRequest {
-    /// The name as the client typed it.
+    /// The name as the client typed it: whose mailbox it wants.
     pub user: UserName,
-    /// 1 to 1024 octets without NUL, CR or LF.
-    pub password: Secret,
-    /// How the client said it, for the log: "LOGIN" or "USER" by command, "PLAIN" or "AUTH-LOGIN" by SASL.
+    /// Who proves himself, where that is not the user (RFC 4616 §2: authcid). One of [`Offer::master_users`].
+    pub master: Option<UserName>,
+    /// With what.
+    pub credentials: Credentials,
+    /// How the client said it, for the log: "LOGIN" or "USER" by command, "PLAIN", "AUTH-LOGIN", "XOAUTH2" or
+    /// "OAUTHBEARER" by SASL.
     pub mechanism: &'static str,
 }
 
@@ -77,6 +85,8 @@ pub enum Step {
     Decline(Vec<u8>, Declined),
     /// The client wants to log in. Whatever is left in the input is held until the answer is known.
     Login(LoginRequest, ReplyTo),
+    /// Send this, then ask for the next step: the client is a proxy, and says this of its own client.
+    Introduced(Vec<u8>, Claim),
     /// Send this and close the connection; whatever is left in the input is dropped.
     Close(Vec<u8>, Goodbye),
 }
@@ -123,6 +133,10 @@ pub enum Refusal {
     Unavailable,
     /// A node did not understand what we replayed, or it cannot be said in its dialect: `[SERVERBUG]`, `[SYS/PERM]`.
     ServerBug,
+    /// The user has as many sessions as one may: `[LIMIT]`, `[IN-USE]`.
+    TooManySessions,
+    /// Too many logins of the client's network were refused: `[LIMIT]`, `[SYS/TEMP]`. A farewell follows.
+    TooManyFailures,
 }
 
 /// Why mailferry ends a connection on its own before the login.
@@ -134,6 +148,9 @@ pub enum Farewell {
     TooManyFailures,
     /// mailferry is shutting down.
     Shutdown,
+    /// There are too many connections, and this one must go or cannot come in: `[UNAVAILABLE]`, `[SYS/TEMP]`. May stand in
+    /// place of a greeting.
+    TooManyConnections,
 }
 
 /// The conversation with one client up to its login.
@@ -188,7 +205,7 @@ impl ClientDialogue {
     }
 
     /// The answer to a login that the node refused: its own code and text.
-    pub fn relay_refusal(&self, to: ReplyTo, refused: &NodeRefusal) -> Vec<u8> {
+    pub fn relay_refusal(&mut self, to: ReplyTo, refused: &NodeRefusal) -> Vec<u8> {
         match self {
             Self::Imap(client) => client.relay_refusal(to, refused),
             Self::Pop3(client) => client.relay_refusal(to, refused),

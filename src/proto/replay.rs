@@ -3,8 +3,7 @@
 //! Two dialogues one after the other, so that a node that has seen no secret can still be left for another one. A probe
 //! may go another way after the first: one command that needs no login.
 
-use super::{Input, Protocol, imap, pop3};
-use crate::names::UserName;
+use super::{Extensions, Input, Introduction, NodeLogin, Protocol, imap, pop3};
 use crate::secret::Secret;
 
 /// What the session must do next for the node, up to the moment when credentials may be sent.
@@ -32,11 +31,19 @@ pub enum NodeHello {
 
 impl NodeHello {
     /// A dialogue that waits for the greeting. With `starttls`, the upgrade is demanded before anything else is said.
-    pub fn new(protocol: Protocol, starttls: bool) -> Self {
+    /// With an introduction, the node is told of the client (IMAP: ID, RFC 2971; POP3: XCLIENT), if it wants to hear of
+    /// it, under the protection that is demanded.
+    pub fn new(protocol: Protocol, starttls: bool, introduction: Option<Introduction>) -> Self {
+        let _ = introduction;
         match protocol {
             Protocol::Imap => Self::Imap(imap::node::Hello::new(starttls)),
             Protocol::Pop3 => Self::Pop3(pop3::node::Hello::new(starttls)),
         }
+    }
+
+    /// What the node can do, after [`HelloStep::Ready`]; nothing before that.
+    pub fn extensions(&self) -> Extensions {
+        Extensions::default()
     }
 
     /// Takes what it can from the front of the input.
@@ -55,11 +62,17 @@ impl NodeHello {
         }
     }
 
-    /// Begins the replay of a login as `user`, after [`HelloStep::Ready`].
-    pub fn replay(self, user: UserName, password: Secret) -> Result<Replay, NodeFault> {
+    /// Begins the replay of a login, after [`HelloStep::Ready`].
+    ///
+    /// # Errors
+    /// The login cannot be said to this node.
+    pub fn replay(self, login: NodeLogin) -> Result<Replay, NodeFault> {
+        let crate::proto::Credentials::Password(password) = login.credentials else {
+            return Err(NodeFault::NoMechanism);
+        };
         match self {
-            Self::Imap(hello) => hello.replay(user, password).map(Replay::Imap),
-            Self::Pop3(hello) => hello.replay(user, password).map(Replay::Pop3),
+            Self::Imap(hello) => hello.replay(login.user, password).map(Replay::Imap),
+            Self::Pop3(hello) => hello.replay(login.user, password).map(Replay::Pop3),
         }
     }
 
@@ -150,12 +163,16 @@ pub enum NodeAnswer {
 }
 
 /// What an accepting node said. The client gets all of it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct NodeAcceptance {
-    /// IMAP: the untagged lines that the login caused, whole and in order, each with its CRLF. POP3: empty.
+    /// IMAP: the untagged lines that the login caused, whole and in order, each with its CRLF, but for those that only
+    /// tell the capabilities. POP3: empty.
     pub untagged: Vec<u8>,
-    /// IMAP: what follows `OK ` in the tagged line. POP3: what follows `+OK `. Without CRLF.
+    /// IMAP: what follows `OK ` in the tagged line, without a `[CAPABILITY …]`. POP3: what follows `+OK `. Without CRLF.
     pub text: Vec<u8>,
+    /// IMAP: the node's capabilities behind the login, as the node wrote them, but for what no client may use. Empty
+    /// where the node would not say, and for POP3.
+    pub capabilities: Vec<u8>,
 }
 
 /// What a refusing node said.
@@ -166,11 +183,17 @@ pub struct NodeRefusal {
     /// What follows `NO ` or `-ERR `, with its response code, without CR, LF and NUL and capped at
     /// [`NodeRefusal::TEXT_MAX`] octets.
     pub text: Vec<u8>,
+    /// What the node said of a token before it refused it (RFC 7628 §3.2.2): JSON in base64, at most
+    /// [`NodeRefusal::CHALLENGE_MAX`] octets. The client gets it as a challenge, and its answer to that is dropped.
+    pub challenge: Option<Vec<u8>>,
 }
 
 impl NodeRefusal {
     /// Most octets of a node's refusal that reach the client. RFC 2449 §4 allows a POP3 answer 512 in all.
     pub const TEXT_MAX: usize = 500;
+
+    /// Most octets of base64 in a node's challenge that reach the client.
+    pub const CHALLENGE_MAX: usize = 2048;
 
     /// The response codes that may stand in a log. A code that is not among them could be anything that a hostile node
     /// wants to have there, a password for one.
@@ -243,6 +266,12 @@ pub enum NodeFault {
     /// The node offers no way to log in with a password.
     #[error("the node offers no way to log in with a password")]
     NoMechanism,
+    /// The node does not offer the mechanism that this client's token is for. A stranger can cause it at will.
+    #[error("the node does not offer the client's mechanism")]
+    TokenUnwanted,
+    /// The node would not hear who the client is, as the configuration says that it does.
+    #[error("the node refused to hear who the client is")]
+    IntroductionRefused,
     /// This login cannot be said in the only dialect that the node speaks (a space in a POP3 `USER`).
     #[error("the login cannot be expressed in the node's dialect")]
     Inexpressible,

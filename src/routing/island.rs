@@ -20,6 +20,8 @@ pub struct Island {
     pub fail_back: FailBack,
     /// How nodes are reached.
     pub tls: NodeTls,
+    /// How nodes are told where a client comes from.
+    pub forward: Forward,
     /// Certificate authorities for the nodes, as PEM; the system's when absent.
     pub ca: Option<PathBuf>,
     /// For connecting to one node, over all its addresses.
@@ -86,6 +88,17 @@ pub enum NodeTls {
     StartTls,
     /// TLS from the first octet.
     Implicit,
+}
+
+/// How a node is told where a client comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forward {
+    /// It is not.
+    Off,
+    /// A PROXY header of version 2 is the first that it gets on each connection, with what is known of the client's TLS.
+    Proxy,
+    /// IMAP: fields of ID; POP3: XCLIENT. As Dovecot reads them from its `login_trusted_networks`.
+    Id,
 }
 
 /// Which of an island's nodes gets a login, as long as they are in service.

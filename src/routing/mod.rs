@@ -11,6 +11,6 @@ pub mod select;
 pub mod table;
 
 pub use health::{Signal, State, Witness};
-pub use island::{Check, FailBack, Island, Node, NodeTls, OperatorState, Policy, Probe};
+pub use island::{Check, FailBack, Forward, Island, Node, NodeTls, OperatorState, Policy, Probe};
 pub use select::Reason;
 pub use table::{Candidate, Change, Changes, Islands, NodePort, Plan, Seat, Table, Trial};

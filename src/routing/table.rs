@@ -16,6 +16,7 @@ use super::island::{Island, Node, OperatorState};
 use super::pace::Pace;
 use super::select::{Asker, Reason, Standing, View, order};
 use crate::names::{IslandName, Protocol, UserName, ZoneName};
+use crate::proto::Extensions;
 
 /// Ends of sessions of one node that are never delayed, however close together.
 const ENDS_AT_ONCE: u32 = 10;
@@ -33,6 +34,12 @@ impl Islands {
     /// The island that the directory means.
     pub fn find(&self, spelling: &IslandName) -> Option<&Arc<Table>> {
         self.0.iter().find(|table| table.island.spellings.contains(spelling))
+    }
+
+    /// What the nodes in service can all do; nothing, as long as one of them has not said it.
+    pub fn extensions(&self, protocol: Protocol, now: Instant) -> Arc<Extensions> {
+        let _ = (protocol, now);
+        Arc::default()
     }
 
     /// All of them.
@@ -216,6 +223,16 @@ impl NodePort {
         let [imap, pop3] = &self.known().health;
         let health = if self.index() == 0 { imap } else { pop3 };
         health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node has told what it can do before a login.
+    pub fn learn(&self, before: Extensions) {
+        let _ = before;
+    }
+
+    /// The node has told what it can do behind a login.
+    pub fn learn_behind(&self, behind: Extensions) {
+        let _ = behind;
     }
 
     /// Its health.

@@ -13,10 +13,6 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// For a client's TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Refused logins on one connection. Thunderbird tries every announced mechanism with one wrong password, so that a
-/// user's typing error costs up to three.
-const REFUSED_LOGINS_MAX: u32 = 5;
-
 /// What is left of one connection's time and patience.
 pub(super) struct Budget {
     deadline: Instant,
@@ -73,9 +69,9 @@ impl Budget {
     }
 
     /// Counts a refused login. Whether it was the last that this connection may have.
-    pub(super) fn login_refused(&mut self) -> bool {
+    pub(super) fn login_refused(&mut self, max: u32) -> bool {
         self.refused += 1;
-        self.refused >= REFUSED_LOGINS_MAX
+        self.refused >= max
     }
 }
 
@@ -137,7 +133,7 @@ mod tests {
     #[test]
     fn the_fifth_refused_login_is_the_last() {
         let mut budget = Budget::new(Duration::from_secs(60));
-        let last: Vec<bool> = (0..5).map(|_| budget.login_refused()).collect();
+        let last: Vec<bool> = (0..5).map(|_| budget.login_refused(5)).collect();
         assert_eq!(last, [false, false, false, false, true]);
     }
 }

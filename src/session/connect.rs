@@ -5,7 +5,6 @@
 //! left, the login waits for one to return.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
@@ -15,15 +14,16 @@ use super::end::Stage;
 use super::failure::{Failure, Mark};
 use super::greet::fill;
 use super::locate::Destination;
+use super::origin::Origin;
 use super::patience::Patience;
 use super::race::{News, Ready, race};
 use super::record::Record;
 use super::signal::tell;
 use super::wire::Wire;
+use crate::limits::UserSeat;
 use crate::names::UserName;
-use crate::proto::{NodeAcceptance, NodeAnswer, Protocol, Replay, ReplayStep};
+use crate::proto::{LoginRequest, NodeAcceptance, NodeAnswer, NodeLogin, Protocol, Replay, ReplayStep};
 use crate::routing::{Candidate, NodePort, Seat, Signal, Table, Witness};
-use crate::secret::Secret;
 
 /// A node that has not answered a login for so long is doubted. Dovecot takes two seconds over a wrong password.
 const ANSWER_DOUBT: Duration = Duration::from_secs(3);
@@ -43,14 +43,15 @@ pub(super) struct LoginAccepted {
     pub(super) port: NodePort,
     /// The session as the node's load.
     pub(super) seat: Seat,
+    /// The session as one of its user's.
+    pub(super) user_seat: UserSeat,
     _proof: (),
 }
 
 /// Who logs in, with what, and until when.
 pub(super) struct Login<'a> {
-    pub(super) protocol: Protocol,
-    pub(super) client: IpAddr,
-    pub(super) password: &'a Secret,
+    pub(super) request: &'a LoginRequest,
+    pub(super) origin: &'a Origin,
     pub(super) deadline: Instant,
 }
 
@@ -58,6 +59,7 @@ pub(super) struct Login<'a> {
 pub(super) async fn connect(
     context: &Context,
     destination: &Destination,
+    protocol: Protocol,
     login: &Login<'_>,
     record: &mut Record,
 ) -> Result<LoginAccepted, Failure> {
@@ -66,7 +68,7 @@ pub(super) async fn connect(
     let (mut may_guess, mut failure) = (true, Failure::NoNode);
     loop {
         patience.begin_round();
-        let plan = table.plan(login.protocol, user, may_guess, Instant::now().into_std());
+        let plan = table.plan(protocol, user, may_guess, Instant::now().into_std());
         if plan.candidates.iter().all(|candidate| !candidate.reason.is_in_service()) {
             patience.begin();
         }
@@ -100,11 +102,12 @@ impl Attempt<'_> {
         mut candidates: VecDeque<Candidate>,
         patience: &mut Patience,
     ) -> Result<LoginAccepted, Failure> {
+        let introduction = self.login.origin.introduction(self.record.id());
         let mut last = Failure::NoNode;
         loop {
             self.record.enter(Stage::Connect);
             let (context, table) = (self.context, self.table);
-            let ready = race(context, table, &mut candidates, patience, |news| {
+            let ready = race(context, table, &introduction, &mut candidates, patience, |news| {
                 if let Some(failure) = self.hear(news) {
                     last = failure;
                 }
@@ -143,7 +146,7 @@ impl Attempt<'_> {
     }
 
     fn witness(&self) -> Witness {
-        NodePort::witness(self.login.client, self.user)
+        NodePort::witness(self.login.origin.client.ip(), self.user)
     }
 
     /// Tells health and the record of a node's failure.
@@ -184,7 +187,9 @@ impl Attempt<'_> {
         let sent = Instant::now().into_std();
         self.record.asking(port.node());
         self.record.enter(Stage::Replay);
-        let mut replay = hello.replay(self.user.clone(), self.login.password.clone()).map_err(Failure::BeforeLogin)?;
+        let LoginRequest { master, credentials, .. } = self.login.request;
+        let login = NodeLogin { user: self.user.clone(), master: master.clone(), credentials: credentials.clone() };
+        let mut replay = hello.replay(login).map_err(Failure::BeforeLogin)?;
         let answer = tokio::select! {
             judged = timeout(limit, judge(&mut wire, &mut replay)) => match judged {
                 Ok(judged) => judged?,
@@ -201,7 +206,14 @@ impl Attempt<'_> {
             () = is_found_silent(&port, self.witness(), sent) => return Err(Failure::WentDown),
         };
         match answer {
-            NodeAnswer::Accepted(acceptance) => Ok(LoginAccepted { node: wire, acceptance, port, seat, _proof: () }),
+            NodeAnswer::Accepted(acceptance) => {
+                // Only now: whoever does not know the password must not learn how many sessions there are, nor use
+                // them up.
+                let (island, client) = (&self.table.island().name, self.login.origin.client.ip());
+                let user_seat = self.context.limits.seat(island, self.user, client);
+                let user_seat = user_seat.map_err(|_| Failure::TooManySessions)?;
+                Ok(LoginAccepted { node: wire, acceptance, port, seat, user_seat, _proof: () })
+            }
             NodeAnswer::Refused(refusal) => Err(Failure::Refused(refusal)),
         }
     }

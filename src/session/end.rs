@@ -68,6 +68,8 @@ pub(super) enum Why {
     OtherProtocol,
     /// mailferry stops.
     Shutdown,
+    /// There is no place for it, or it had to make place.
+    TooManyConnections,
     /// A defect of mailferry: the session's task died.
     Defect,
 }
@@ -139,6 +141,7 @@ impl fmt::Display for Why {
             Self::TooLong => "too-long",
             Self::OtherProtocol => "other-protocol",
             Self::Shutdown => "shutdown",
+            Self::TooManyConnections => "too-many-connections",
             Self::Defect => "defect",
         })
     }

@@ -21,6 +21,18 @@ pub(crate) enum Failure {
     /// The directory named an island that the configuration does not have.
     #[error("the directory says island \"{0}\", which is not configured")]
     UnknownIsland(IslandName),
+    /// The site has no such names.
+    #[error("the site's rules allow no such name")]
+    ForbiddenName,
+    /// Too many logins of the client's network were refused.
+    #[error("too many failed logins of the client's network")]
+    TooManyFailures,
+    /// A node would let the user in, who has as many sessions as one may.
+    #[error("too many sessions of the user")]
+    TooManySessions,
+    /// The login has come through too many proxies.
+    #[error("the login goes in a circle from proxy to proxy")]
+    Loop,
     /// Nobody is left to ask: every node is down or taken out by the operator.
     #[error("no node of the island is in service")]
     NoNode,
@@ -140,6 +152,12 @@ impl Failure {
             Self::Directory(LookupError::NotFound) => {
                 Verdict { answer: Answer::Ours(Refusal::AuthenticationFailed), guess: true, ..FINAL }
             }
+            Self::ForbiddenName => {
+                Verdict { answer: Answer::Ours(Refusal::AuthenticationFailed), guess: true, ..FINAL }
+            }
+            Self::TooManyFailures => Verdict { answer: Answer::Ours(Refusal::TooManyFailures), ..FINAL },
+            Self::TooManySessions => Verdict { answer: Answer::Ours(Refusal::TooManySessions), ..FINAL },
+            Self::Loop => Verdict { answer: Answer::Ours(Refusal::ServerBug), ..FINAL },
             // Never anything that makes a mail client ask its user for a new password.
             Self::Directory(LookupError::Ambiguous(_) | LookupError::Unavailable(_)) => FINAL,
             Self::UnknownIsland(_) => FINAL,
@@ -156,7 +174,10 @@ impl Failure {
                 NodeFault::Bad | NodeFault::Inexpressible => {
                     Verdict { answer: Answer::Ours(Refusal::ServerBug), ..FINAL }
                 }
+                // A stranger can cause it with any token.
+                NodeFault::TokenUnwanted => Verdict { waits: false, ask_again: false, ..NEXT },
                 NodeFault::Bye
+                | NodeFault::IntroductionRefused
                 | NodeFault::Preauth
                 | NodeFault::Garbage
                 | NodeFault::TooLong
@@ -191,6 +212,10 @@ impl Failure {
     pub(crate) fn outcome(&self) -> &'static str {
         match self {
             Self::Directory(LookupError::NotFound) => "unknown-user",
+            Self::ForbiddenName => "forbidden-name",
+            Self::TooManyFailures => "too-many-failures",
+            Self::TooManySessions => "too-many-sessions",
+            Self::Loop => "loop",
             Self::Directory(LookupError::Ambiguous(_)) | Self::UnknownIsland(_) => "ambiguous-route",
             Self::Directory(LookupError::Unavailable(_)) => "directory-unavailable",
             Self::NoNode
@@ -224,7 +249,15 @@ impl Failure {
 
     /// Whether the operator should act: data or configuration are wrong, or something is down.
     pub(crate) fn is_operators_concern(&self) -> bool {
-        !matches!(self, Self::Directory(LookupError::NotFound) | Self::Refused(_) | Self::Abandoned)
+        !matches!(
+            self,
+            Self::Directory(LookupError::NotFound)
+                | Self::ForbiddenName
+                | Self::TooManyFailures
+                | Self::TooManySessions
+                | Self::Refused(_)
+                | Self::Abandoned
+        )
     }
 }
 

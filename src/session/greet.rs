@@ -9,11 +9,16 @@ use super::Context;
 use super::failure::Failure;
 use super::wire::Wire;
 use crate::net::dial;
-use crate::proto::{HelloStep, NodeFault, NodeHello};
+use crate::proto::{HelloStep, Introduction, NodeFault, NodeHello};
 use crate::routing::{Island, Node, NodePort, NodeTls};
 
-/// Connects and talks up to the moment when credentials may be sent.
-pub(crate) async fn greet(context: &Context, port: &NodePort) -> Result<(Wire, NodeHello), Failure> {
+/// Connects and talks up to the moment when credentials may be sent. The node is told of the client as the island wants
+/// it; a probe has none to introduce.
+pub(crate) async fn greet(
+    context: &Context,
+    port: &NodePort,
+    introduction: Option<&Introduction>,
+) -> Result<(Wire, NodeHello), Failure> {
     let (island, node, protocol) = (port.table().island(), port.node(), port.protocol);
     let dialled = context.dialer.connect(&node.host, node.port(protocol), island.connect_timeout).await;
     let stream = dialled.map_err(|error| match error.kind() {
@@ -26,7 +31,7 @@ pub(crate) async fn greet(context: &Context, port: &NodePort) -> Result<(Wire, N
         if island.tls == NodeTls::Implicit {
             wire = secure(context, island, node, wire).await?;
         }
-        let mut hello = NodeHello::new(protocol, island.tls == NodeTls::StartTls);
+        let mut hello = NodeHello::new(protocol, island.tls == NodeTls::StartTls, introduction.cloned());
         loop {
             match hello.step(&mut wire.input).map_err(Failure::BeforeLogin)? {
                 HelloStep::Wait => fill(&mut wire, Failure::ClosedBeforeLogin).await?,
@@ -35,7 +40,10 @@ pub(crate) async fn greet(context: &Context, port: &NodePort) -> Result<(Wire, N
                     wire = secure(context, island, node, wire).await?;
                     hello = hello.secured();
                 }
-                HelloStep::Ready => return Ok((wire, hello)),
+                HelloStep::Ready => {
+                    port.learn(hello.extensions());
+                    return Ok((wire, hello));
+                }
             }
         }
     };

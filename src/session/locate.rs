@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::Context;
+use super::connect::Login;
 use super::failure::Failure;
 use super::record::Record;
+use super::{Context, Door};
 use crate::directory::{Found, Located};
 use crate::names::UserName;
+use crate::proto::introduction::TTL_IS_OVER;
 use crate::routing::Table;
+use crate::usernames::Names;
 
 /// Where a login goes.
 pub(super) struct Destination {
@@ -20,12 +23,24 @@ pub(super) struct Destination {
     pub(super) is_old: bool,
 }
 
+/// The user's names by the site's rules, if this login may be tried at all.
+pub(super) fn names(context: &Context, door: &Door, login: &Login<'_>) -> Result<Names, Failure> {
+    if login.origin.ttl <= TTL_IS_OVER {
+        return Err(Failure::Loop);
+    }
+    if !context.limits.may_try(login.origin.client.ip(), Instant::now().into_std()) {
+        return Err(Failure::TooManyFailures);
+    }
+    let (listener, sni) = (door.default_domain.as_deref(), login.origin.server_name());
+    context.settings.usernames.apply(&login.request.user, listener, sni).ok_or(Failure::ForbiddenName)
+}
+
 /// Asks the directory. There is no default island: a user whose look-up failed is sent nowhere.
-pub(super) async fn locate(context: &Context, user: &UserName, record: &mut Record) -> Result<Destination, Failure> {
+pub(super) async fn locate(context: &Context, names: &Names, record: &mut Record) -> Result<Destination, Failure> {
     let began = Instant::now();
-    let located = context.directory.locate(user).await;
+    let located = context.directory.locate(&names.looked_up).await;
     record.looked_up(began.elapsed());
-    let (destination, found) = destination(context, user, located?)?;
+    let (destination, found) = destination(context, names, located?)?;
     record.routed(&found, destination.table.island());
     Ok(destination)
 }
@@ -34,14 +49,14 @@ pub(super) async fn locate(context: &Context, user: &UserName, record: &mut Reco
 /// that was done just now or too much is asked; if it does not know better, the failure stands.
 pub(super) async fn moved(
     context: &Context,
-    user: &UserName,
+    names: &Names,
     old: &Destination,
     record: &mut Record,
 ) -> Option<Result<Destination, Failure>> {
     let began = Instant::now();
-    let located = context.directory.locate_afresh(user).await?;
+    let located = context.directory.locate_afresh(&names.looked_up).await?;
     record.looked_up(began.elapsed());
-    let (new, found) = match destination(context, user, located.ok()?) {
+    let (new, found) = match destination(context, names, located.ok()?) {
         Ok(new) => new,
         // To an island that we do not know: nothing that the old one says counts any more.
         Err(failure) => return Some(Err(failure)),
@@ -53,12 +68,12 @@ pub(super) async fn moved(
     Some(Ok(new))
 }
 
-fn destination(context: &Context, user: &UserName, located: Located) -> Result<(Destination, Found), Failure> {
+fn destination(context: &Context, names: &Names, located: Located) -> Result<(Destination, Found), Failure> {
     let Located { route, found } = located;
     let Some(table) = context.islands.find(&route.island) else {
         return Err(Failure::UnknownIsland(route.island));
     };
     let is_old = !matches!(found, Found::Asked(_));
-    let login = route.login.unwrap_or_else(|| user.clone());
+    let login = route.login.unwrap_or_else(|| names.on_node.clone());
     Ok((Destination { table: Arc::clone(table), login, is_old }, found))
 }

@@ -1,6 +1,7 @@
 //! The dialogue with the client: until a login is complete, and after it was refused.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -10,10 +11,12 @@ use tracing::warn;
 use super::budget::Budget;
 use super::end::{End, Stage, Who, Why};
 use super::failure::{Answer, Failure};
+use super::origin::Origin;
 use super::record::Record;
 use super::wire::Wire;
 use super::{Context, Door};
 use crate::drain::Drain;
+use crate::limits::Slot;
 use crate::net::pump::Breakable;
 use crate::proto::{ClientDialogue, Farewell, LoginRequest, Refusal, ReplyTo, Step};
 
@@ -30,6 +33,8 @@ const REPLIES_MAX: usize = 8 * 1024;
 pub(super) struct Client {
     pub(super) wire: Wire,
     pub(super) dialogue: ClientDialogue,
+    pub(super) origin: Arc<Origin>,
+    pub(super) slot: Slot,
 }
 
 /// Talks until the client has sent a complete login. What it sent behind that stays in the input.
@@ -53,6 +58,11 @@ pub(super) async fn request(
             }
             Step::Reply(reply) => {
                 out.extend_from_slice(&reply);
+                deadline = budget.command_deadline();
+            }
+            Step::Introduced(reply, claim) => {
+                out.extend_from_slice(&reply);
+                Arc::make_mut(&mut client.origin).believe(&claim, record);
                 deadline = budget.command_deadline();
             }
             Step::Decline(reply, why) => {
@@ -91,7 +101,7 @@ pub(super) async fn refuse(
     drain: &Drain,
 ) -> Result<Client, End> {
     let verdict = failure.verdict();
-    let mut last = false;
+    let mut last = matches!(failure, Failure::TooManyFailures);
     if verdict.guess {
         let delay = context.settings.auth_failure_delay;
         let due = budget.refusal_due(delay);
@@ -99,7 +109,8 @@ pub(super) async fn refuse(
             warn!("a refusal took longer than auth_failure_delay: set it higher, or unknown users can be told apart");
         }
         client.unless_gone(sleep_until(due), drain).await?;
-        last = budget.login_refused();
+        context.limits.failed_login(client.origin.client.ip(), Instant::now().into_std());
+        last = budget.login_refused(context.limits.failed_logins_max());
     }
     let mut out = match (verdict.answer, &failure) {
         (Answer::Relay, Failure::Refused(refusal)) => client.dialogue.relay_refusal(to, refusal),
@@ -136,6 +147,9 @@ impl Client {
         let filled = tokio::select! {
             filled = self.wire.fill() => filled,
             () = sleep_until(deadline) => return Err(self.dismiss(Farewell::Timeout, Who::Proxy, Why::Timeout).await),
+            () = self.slot.evicted() => {
+                return Err(self.dismiss(Farewell::TooManyConnections, Who::Proxy, Why::TooManyConnections).await);
+            }
             () = drain.signalled() => return Err(self.dismiss(Farewell::Shutdown, Who::Operator, Why::Shutdown).await),
         };
         match filled {
@@ -146,7 +160,7 @@ impl Client {
     }
 
     /// Ends the connection with a last line of ours.
-    async fn dismiss(mut self, farewell: Farewell, who: Who, why: Why) -> End {
+    pub(super) async fn dismiss(mut self, farewell: Farewell, who: Who, why: Why) -> End {
         let last = self.dialogue.farewell(farewell);
         self.wire.close(&last).await;
         End::new(who, why)
@@ -154,11 +168,12 @@ impl Client {
 
     /// STARTTLS: what arrived behind the command goes into the handshake, and the dialogue begins anew.
     async fn upgrade(self, door: &Door, budget: &Budget, record: &mut Record) -> Result<Self, End> {
-        let Self { wire: Wire { stream, mut input }, dialogue } = self;
+        let Self { wire: Wire { stream, mut input }, dialogue, mut origin, slot } = self;
         let Some(config) = door.tls.clone() else { return Err(End::new(Who::Proxy, Why::TlsFailed)) };
         let handshake = timeout_at(budget.handshake_deadline(), stream.accept_tls(config, input.take()));
         let stream = handshake_result(handshake.await, record)?;
-        Ok(Self { wire: Wire::new(stream), dialogue: dialogue.upgraded() })
+        Arc::make_mut(&mut origin).secured(&stream);
+        Ok(Self { wire: Wire::new(stream), dialogue: dialogue.upgraded(), origin, slot })
     }
 
     /// Does something that the client waits for. If the client closes meanwhile, it is dropped at once, and with it
@@ -167,6 +182,10 @@ impl Client {
         tokio::select! {
             done = work => Ok(done),
             gone = gone(&mut self.wire) => Err(gone),
+            () = self.slot.evicted() => {
+                self.wire.close(&self.dialogue.farewell(Farewell::TooManyConnections)).await;
+                Err(End::new(Who::Proxy, Why::TooManyConnections))
+            }
             () = drain.signalled() => {
                 // The client waits for an answer to its login; a BYE is the last thing that it can be told.
                 self.wire.close(&self.dialogue.farewell(Farewell::Shutdown)).await;

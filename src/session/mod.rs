@@ -15,6 +15,7 @@ pub(crate) mod greet;
 mod handoff;
 mod locate;
 mod login;
+mod origin;
 mod patience;
 mod preface;
 mod race;
@@ -29,8 +30,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use rustls::{ClientConfig, ServerConfig};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use self::connect::LoginAccepted;
 use self::end::{End, Stage, Who, Why};
@@ -39,10 +41,13 @@ use self::handoff::Handoff;
 use self::record::Record;
 use crate::directory::Directory;
 use crate::drain::Drain;
+use crate::limits::{Limits, Slot};
+use crate::names::UserName;
 use crate::names::{IslandName, SessionId};
 use crate::net::{Dialer, Stream};
-use crate::proto::{Channel, LoginRequest, Protocol};
+use crate::proto::{Channel, Extensions, Protocol};
 use crate::routing::Islands;
+use crate::usernames;
 
 /// How long a client in the login phase may take to be told that mailferry stops.
 const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -59,6 +64,14 @@ pub struct Settings {
     pub auth_failure_delay: Duration,
     /// See [`crate::proto::Offer::auth_failed_text`].
     pub auth_failed_text: Arc<str>,
+    /// Who may log in as somebody else.
+    pub master_users: Arc<[UserName]>,
+    /// The site's rules for user names.
+    pub usernames: usernames::Rules,
+    /// What IMAP clients are told before the login that they can do behind it; `None`: what all nodes in service can.
+    pub imap_capabilities: Option<Arc<Extensions>>,
+    /// The same for POP3.
+    pub pop3_capabilities: Option<Arc<Extensions>>,
 }
 
 /// Everything that sessions need, built once at start.
@@ -69,6 +82,8 @@ pub struct Context {
     pub directory: Directory,
     /// Route → nodes.
     pub islands: Islands,
+    /// How much is too much.
+    pub limits: Limits,
     /// Node → connection.
     pub dialer: Dialer,
     /// TLS towards the nodes of each island that uses it.
@@ -92,15 +107,35 @@ pub struct Door {
     pub cleartext_login: bool,
     /// For implicit TLS and STARTTLS.
     pub tls: Option<Arc<ServerConfig>>,
+    /// Networks of balancers: from there, every connection begins with a PROXY header; from elsewhere, none may.
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// Whether TLS that such a balancer says it has ended protects the connection, although it comes in clear text.
+    pub proxy_protocol_tls: bool,
+    /// Networks of proxies that may say who their client is, by ID or XCLIENT.
+    pub trusted_networks: Vec<IpNet>,
+    /// The domain of names without one; see [`usernames::DomainRule::Add`].
+    pub default_domain: Option<Arc<str>>,
+}
+
+/// A connection that was accepted.
+pub struct Accepted {
+    /// The connection.
+    pub socket: Stream,
+    /// Where it comes from.
+    pub client: SocketAddr,
+    /// Which address it came to.
+    pub connected: SocketAddr,
+    /// Its place among all of them.
+    pub slot: Slot,
 }
 
 /// Serves one connection to its end. Leaves exactly one end record, whatever happens.
-pub async fn run(context: Arc<Context>, door: Arc<Door>, socket: Stream, client: SocketAddr, drain: Drain) {
+pub async fn run(context: Arc<Context>, door: Arc<Door>, accepted: Accepted, drain: Drain) {
     let id = SessionId { run: context.run, number: context.begun.fetch_add(1, Ordering::Relaxed) + 1 };
-    let mut record = Record::new(id, door.protocol, client);
+    let mut record = Record::new(id, door.protocol, accepted.client);
     // Boxed, so that the buffers and states of the login are freed before the hours of the relay.
     let login = tokio::select! {
-        login = Box::pin(log_in(&context, &door, socket, &mut record, &drain)) => login,
+        login = Box::pin(log_in(&context, &door, accepted, &mut record, &drain)) => login,
         () = overdue(&drain) => Err(End::new(Who::Operator, Why::Shutdown)),
     };
     let end = match login {
@@ -121,19 +156,21 @@ async fn overdue(drain: &Drain) {
 async fn log_in(
     context: &Context,
     door: &Door,
-    socket: Stream,
+    accepted: Accepted,
     record: &mut Record,
     drain: &Drain,
 ) -> Result<Handoff, End> {
     let mut budget = budget::Budget::new(context.settings.login_timeout);
-    let mut client = preface::open(context, door, socket, &budget, record).await?;
+    let mut client = preface::open(context, door, accepted, &budget, record).await?;
     loop {
         record.enter(Stage::Login);
         let (waiting, request, reply_to) = login::request(client, door, &budget, record, drain).await?;
         client = waiting;
         budget.login_received();
         record.login_begins(&request);
-        let tried = budget.within_login(attempt(context, door.protocol, &request, budget.deadline(), record));
+        let origin = Arc::clone(&client.origin);
+        let login = connect::Login { request: &request, origin: &origin, deadline: budget.deadline() };
+        let tried = budget.within_login(attempt(context, door, &login, record));
         match client.unless_gone(tried, drain).await {
             Err(end) => {
                 record.login_failed(&Failure::Abandoned);
@@ -155,21 +192,20 @@ async fn log_in(
 /// One login: where does the user live, and does a node there take the password?
 async fn attempt(
     context: &Context,
-    protocol: Protocol,
-    request: &LoginRequest,
-    deadline: Instant,
+    door: &Door,
+    login: &connect::Login<'_>,
     record: &mut Record,
 ) -> Result<LoginAccepted, Failure> {
     record.enter(Stage::Directory);
-    let destination = locate::locate(context, &request.user, record).await?;
-    let login = connect::Login { protocol, client: record.client(), password: &request.password, deadline };
-    let failure = match connect::connect(context, &destination, &login, record).await {
+    let names = locate::names(context, door, login)?;
+    let destination = locate::locate(context, &names, record).await?;
+    let failure = match connect::connect(context, &destination, door.protocol, login, record).await {
         Err(failure) if destination.is_old && failure.verdict().ask_again => failure,
         judged => return judged,
     };
     record.enter(Stage::Directory);
-    match locate::moved(context, &request.user, &destination, record).await {
-        Some(new) => connect::connect(context, &new?, &login, record).await,
+    match locate::moved(context, &names, &destination, record).await {
+        Some(new) => connect::connect(context, &new?, door.protocol, login, record).await,
         None => Err(failure),
     }
 }

@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::greet::greet;
 use super::patience::Patience;
 use super::wire::Wire;
-use crate::proto::NodeHello;
+use crate::proto::{Introduction, NodeHello};
 use crate::routing::{Candidate, NodePort, Reason, Seat, State, Table, Trial};
 
 /// What is slow where there is no `hedge` to say it.
@@ -49,6 +49,7 @@ pub(super) struct Ready {
 pub(super) async fn race(
     context: &Context,
     table: &Table,
+    introduction: &Introduction,
     candidates: &mut VecDeque<Candidate>,
     patience: &mut Patience,
     mut tell: impl FnMut(News),
@@ -66,7 +67,7 @@ pub(super) async fn race(
                 Some((candidate, trial)) => {
                     slow_at = None;
                     tell(News::Dialled);
-                    running.push(dial(context, candidate.clone(), trial, patience.would_end(), &let_in));
+                    running.push(dial(context, introduction, candidate.clone(), trial, patience.would_end(), &let_in));
                     dialled.push(candidate);
                 }
                 None if running.is_empty() => return None,
@@ -138,6 +139,7 @@ fn is_another_there(dialled: &[Candidate]) -> bool {
 /// One node, from the queue into it to its greeting. A node that others find down meanwhile is not waited for.
 async fn dial(
     context: &Context,
+    introduction: &Introduction,
     Candidate { port, reason }: Candidate,
     trial: Option<Trial>,
     queue_until: Instant,
@@ -148,7 +150,7 @@ async fn dial(
     let greeted = async {
         admit(&port, queue_until).await?;
         let_in.notify_one();
-        greet(context, &port).await
+        greet(context, &port, Some(introduction)).await
     };
     let greeted = tokio::select! {
         greeted = greeted => greeted,

@@ -4,7 +4,7 @@
 //! into a line, but for the user name, which is escaped, and the names in a node's certificate that rustls quotes.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -78,9 +78,14 @@ impl Record {
         }
     }
 
-    /// Where the client comes from.
-    pub(super) fn client(&self) -> IpAddr {
-        self.client.ip()
+    /// The session's name.
+    pub(super) fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// The client comes from elsewhere than the socket says.
+    pub(super) fn comes_from(&mut self, client: SocketAddr) {
+        self.client = client;
     }
 
     /// The session is now in this stage.

@@ -23,7 +23,7 @@ const CONVERSATION: Duration = Duration::from_secs(2);
 
 /// Moves octets until either side ends it or mailferry stops.
 pub(super) async fn run(handoff: Handoff, record: &mut Record, drain: &Drain) -> End {
-    let Handoff { mut client, mut node, mut pump, port, seat: _seat } = handoff;
+    let Handoff { mut client, mut node, mut pump, port, seat: _seat, user_seat: _user_seat, slot: _slot } = handoff;
     record.enter(Stage::Relay);
     let ended = tokio::select! {
         ended = pump.run(&mut client, &mut node, |spoke| hold(&port, spoke)) => Some(ended),

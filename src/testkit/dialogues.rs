@@ -8,8 +8,8 @@ use std::iter;
 
 use crate::names::UserName;
 use crate::proto::{
-    Channel, ClientDialogue, CommandStep, HelloStep, Input, NodeAnswer, NodeFault, NodeHello, Offer, Protocol, Refusal,
-    ReplayStep, Step, sasl,
+    Channel, ClientDialogue, CommandStep, Credentials, HelloStep, Input, NodeAnswer, NodeFault, NodeHello, NodeLogin,
+    Offer, Protocol, Refusal, ReplayStep, Step, sasl,
 };
 use crate::secret::Secret;
 
@@ -47,6 +47,9 @@ pub fn offer(channel: Channel) -> Offer {
         auth_failed_text: "Authentication failed.".into(),
         channel,
         cleartext_login: false,
+        extensions: Default::default(),
+        master_users: [].into(),
+        is_trusted: false,
     }
 }
 
@@ -60,12 +63,13 @@ pub fn client_transcript(protocol: Protocol, offer: Offer, data: &[u8], reads: R
             Step::Wait if run.read() => {}
             Step::Wait => return run.transcript,
             Step::Reply(text) | Step::Decline(text, _) => run.note("say", &text),
+            Step::Introduced(text, claim) => run.note(&format!("introduced as {claim:?}"), &text),
             Step::StartTls(text) => {
                 run.note("starttls", &text);
                 dialogue = dialogue.upgraded();
             }
             Step::Login(request, to) => {
-                let octets = request.password.expose().len();
+                let octets = request.credentials.secret().expose().len();
                 run.note(&format!("login by {}, {octets} octets, as", request.mechanism), request.user.as_bytes());
                 run.note("say", &dialogue.refuse(to, Refusal::AuthenticationFailed));
             }
@@ -86,7 +90,11 @@ pub fn node_transcript(protocol: Protocol, starttls: bool, data: &[u8], reads: R
         Err(fault) => return run.end("fault", fault.to_string().as_bytes()),
     };
     let Some(user) = UserName::new(USER) else { return run.transcript };
-    let mut replay = match hello.replay(user, Secret::new(PASSWORD.to_vec())) {
+    let mut replay = match hello.replay(NodeLogin {
+        user,
+        master: None,
+        credentials: Credentials::Password(Secret::new(PASSWORD.to_vec())),
+    }) {
         Ok(replay) => replay,
         Err(fault) => return run.end("fault", fault.to_string().as_bytes()),
     };
@@ -184,7 +192,7 @@ impl<'a> Run<'a> {
 
     /// The dialogue up to the moment when credentials may be sent; `None` where the octets end before that.
     fn greet(&mut self, protocol: Protocol, starttls: bool) -> Result<Option<NodeHello>, NodeFault> {
-        let mut hello = NodeHello::new(protocol, starttls);
+        let mut hello = NodeHello::new(protocol, starttls, None);
         loop {
             match hello.step(&mut self.input)? {
                 HelloStep::Wait if self.read() => {}

@@ -3,8 +3,24 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::proto::{Channel, Protocol};
+use crate::session::{self, Door};
 use crate::usernames::{Characters, DomainRule, NodeName, Rules};
 use crate::{limits, names};
+
+/// Sessions that answer at once and let names be what they are.
+pub fn session() -> session::Settings {
+    session::Settings {
+        hostname: "mail.example.net".into(),
+        login_timeout: Duration::from_secs(60),
+        auth_failure_delay: Duration::ZERO,
+        auth_failed_text: "Authentication failed.".into(),
+        master_users: [].into(),
+        usernames: usernames(),
+        imap_capabilities: None,
+        pop3_capabilities: None,
+    }
+}
 
 /// Names as they are typed.
 pub fn usernames() -> Rules {
@@ -34,5 +50,19 @@ pub fn limits() -> limits::Settings {
         sessions_per_user: None,
         sessions_per_user_and_network: None,
         exempt_networks: Vec::new(),
+    }
+}
+
+/// A listener in clear text that accepts passwords.
+pub fn clear_door(protocol: Protocol) -> Door {
+    Door {
+        protocol,
+        channel: Channel::Clear,
+        cleartext_login: true,
+        tls: None,
+        proxy_protocol_from: Vec::new(),
+        proxy_protocol_tls: false,
+        trusted_networks: Vec::new(),
+        default_domain: None,
     }
 }

@@ -12,14 +12,15 @@ use std::time::Duration;
 
 use mailferry::directory::{Directory, LookupError, Route, cache};
 use mailferry::drain::{self, Drain};
+use mailferry::limits::Limits;
 use mailferry::names::{IslandName, NodeName, Protocol};
 use mailferry::net::{Dialer, Stream};
 use mailferry::probe;
-use mailferry::proto::Channel;
 use mailferry::routing::{
     Check, FailBack, Island, Islands, Node, NodePort, NodeTls, OperatorState, Policy, Probe, State,
 };
-use mailferry::session::{self, Context, Door, Settings};
+use mailferry::session::{self, Accepted, Context, Settings};
+use mailferry::testkit;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -57,6 +58,7 @@ pub fn island(name: &str, servers: Range<u32>) -> Island {
         policy: Policy::Prefer,
         fail_back: FailBack::Now,
         tls: NodeTls::Off,
+        forward: mailferry::routing::Forward::Off,
         ca: None,
         connect_timeout: ms(5000),
         greeting_timeout: GREETING_TIMEOUT,
@@ -146,13 +148,13 @@ impl World {
         });
         let context = Arc::new(Context {
             settings: Settings {
-                hostname: "mail".into(),
                 login_timeout: LOGIN_PHASE,
                 auth_failure_delay: ms(0),
-                auth_failed_text: "no".into(),
+                ..testkit::settings::session()
             },
             directory,
             islands: Islands::new(islands, None, Instant::now().into_std()),
+            limits: Limits::new(testkit::settings::limits(), u32::MAX),
             dialer,
             node_tls: HashMap::new(),
             run: 1,
@@ -197,10 +199,11 @@ impl World {
     /// Connects, keeps the connection awake for so long, and logs in.
     pub fn login_after(&self, thinks: Duration, who: u32) -> Login {
         let (ours, theirs) = duplex(64 * 1024);
-        let door =
-            Arc::new(Door { protocol: Protocol::Imap, channel: Channel::Clear, cleartext_login: true, tls: None });
+        let door = Arc::new(testkit::settings::clear_door(Protocol::Imap));
         let from = SocketAddr::new(IpAddr::from((0x0a00_0000 + who).to_be_bytes()), 1000);
-        tokio::spawn(session::run(Arc::clone(&self.context), door, Stream::Memory(theirs), from, self.drain.clone()));
+        let slot = self.context.limits.enter().unwrap();
+        let accepted = Accepted { socket: Stream::Memory(theirs), client: from, connected: from, slot };
+        tokio::spawn(session::run(Arc::clone(&self.context), door, accepted, self.drain.clone()));
         tokio::spawn(talk(ours, thinks, who))
     }
 

@@ -15,7 +15,8 @@ use mailferry::net::tls::{CertificateFiles, ServerSettings, Version};
 use mailferry::proto::Protocol::{Imap, Pop3};
 use mailferry::routing::{Check, FailBack, Island, Node, NodeTls, OperatorState, Policy, Probe};
 use mailferry::server::{ListenerSettings, ListenerTls};
-use mailferry::session;
+use mailferry::usernames::Rules;
+use mailferry::{limits, session, testkit};
 
 use crate::samples::root;
 
@@ -29,7 +30,17 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 fn listener(protocol: mailferry::proto::Protocol, address: &str, tls: ListenerTls, clear: bool) -> ListenerSettings {
-    ListenerSettings { protocol, address: address.parse().unwrap(), tls, cleartext_login: clear }
+    ListenerSettings {
+        protocol,
+        address: address.parse().unwrap(),
+        tls,
+        cleartext_login: clear,
+        proxy_protocol_from: Vec::new(),
+        proxy_protocol_tls: false,
+        trusted_networks: Vec::new(),
+        client_ca: None,
+        default_domain: None,
+    }
 }
 
 /// With the ports of clear text and STARTTLS, and all defaults, for `..`.
@@ -55,6 +66,7 @@ fn island(name: &str, node: Node) -> Island {
         policy: Policy::Prefer,
         fail_back: FailBack::After(seconds(60)),
         tls: NodeTls::StartTls,
+        forward: mailferry::routing::Forward::Off,
         ca: None,
         connect_timeout: seconds(5),
         greeting_timeout: seconds(10),
@@ -76,6 +88,16 @@ fn certificate(chain: &str, key: &str) -> CertificateFiles {
     CertificateFiles { chain: chain.into(), key: key.into() }
 }
 
+/// What goes for every site, as long as the file cannot say otherwise.
+fn usernames() -> Rules {
+    Rules { lower_case: true, length_max: 255, ..testkit::settings::usernames() }
+}
+
+/// The same.
+fn limits() -> limits::Settings {
+    limits::Settings { failed_login_delay_max: seconds(15), ..testkit::settings::limits() }
+}
+
 #[test]
 fn a_minimal_site_gets_the_defaults() {
     let expected = Settings {
@@ -84,7 +106,12 @@ fn a_minimal_site_gets_the_defaults() {
             login_timeout: seconds(60),
             auth_failure_delay: seconds(3),
             auth_failed_text: "Authentication failed.".into(),
+            master_users: [].into(),
+            usernames: usernames(),
+            imap_capabilities: None,
+            pop3_capabilities: None,
         },
+        limits: limits(),
         log: logging::Settings { format: Format::Text, level: tracing::Level::INFO },
         tls: Some(ServerSettings {
             certificates: vec![certificate("/etc/mailferry/mail.pem", "/etc/mailferry/mail.key")],
@@ -139,6 +166,10 @@ fn every_value_arrives_where_it_is_meant_for() {
         login_timeout: seconds(90),
         auth_failure_delay: Duration::ZERO,
         auth_failed_text: "Login incorrect".into(),
+        master_users: [].into(),
+        usernames: usernames(),
+        imap_capabilities: None,
+        pop3_capabilities: None,
     };
     assert_eq!(settings.session, expected);
     assert_eq!(settings.log, logging::Settings { format: Format::Json, level: tracing::Level::TRACE });

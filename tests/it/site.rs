@@ -17,9 +17,9 @@ use mailferry::directory::{SourceSettings, cache, file};
 use mailferry::names::{IslandName, NodeName};
 use mailferry::net::tls::{CertificateFiles, ServerSettings, Version};
 use mailferry::proto::Protocol;
-use mailferry::routing::{Check, FailBack, Island, Node, NodeTls, OperatorState, Policy, Probe};
+use mailferry::routing::{Check, FailBack, Forward, Island, Node, NodeTls, OperatorState, Policy, Probe};
 use mailferry::server::{ListenerSettings, ListenerTls};
-use mailferry::{directory, logging, session};
+use mailferry::{directory, limits, logging, session, testkit};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tempfile::TempDir;
 
@@ -54,6 +54,12 @@ pub struct Spec {
     /// Whether passwords are accepted before STARTTLS.
     pub cleartext_login: bool,
     pub node_tls: NodeTls,
+    pub forward: Forward,
+    /// What else is to be different about all sessions.
+    pub session: session::Settings,
+    pub limits: limits::Settings,
+    /// What else is to be different about the listeners.
+    pub listen: fn(&mut ListenerSettings),
     /// Whom nodes' certificates must come from; the site's own authority if absent.
     pub node_ca: Option<PathBuf>,
     pub auth_failure_delay: Duration,
@@ -81,6 +87,10 @@ impl Spec {
             pop3_port: None,
             cleartext_login: false,
             node_tls: NodeTls::Off,
+            forward: Forward::Off,
+            session: testkit::settings::session(),
+            limits: testkit::settings::limits(),
+            listen: |_| {},
             node_ca: None,
             auth_failure_delay: Duration::from_millis(1),
             login_timeout: Duration::from_secs(60),
@@ -174,21 +184,30 @@ fn secret_forms(password: &str) -> Vec<String> {
 }
 
 fn settings(spec: &Spec, dir: &TempDir, certificate: CertificateFiles) -> Settings {
-    let listener = |protocol, tls| ListenerSettings {
-        protocol,
-        address: "127.0.0.1:0".parse().unwrap(),
-        tls,
-        cleartext_login: tls == ListenerTls::Off || (spec.cleartext_login && tls == ListenerTls::StartTls),
+    let listener = |protocol, tls| {
+        let mut listener = ListenerSettings {
+            protocol,
+            address: "127.0.0.1:0".parse().unwrap(),
+            tls,
+            cleartext_login: tls == ListenerTls::Off || (spec.cleartext_login && tls == ListenerTls::StartTls),
+            proxy_protocol_from: Vec::new(),
+            proxy_protocol_tls: false,
+            trusted_networks: Vec::new(),
+            client_ca: None,
+            default_domain: None,
+        };
+        (spec.listen)(&mut listener);
+        listener
     };
     let kinds = [ListenerTls::Implicit, ListenerTls::StartTls, ListenerTls::Off];
     let of = |protocol| kinds.map(|tls| listener(protocol, tls));
     Settings {
         session: session::Settings {
-            hostname: "mail.example.net".into(),
             login_timeout: spec.login_timeout,
             auth_failure_delay: spec.auth_failure_delay,
-            auth_failed_text: "Authentication failed.".into(),
+            ..spec.session.clone()
         },
+        limits: spec.limits.clone(),
         log: logging::Settings { format: logging::Format::Json, level: tracing::Level::TRACE },
         tls: Some(ServerSettings { certificates: vec![certificate.clone()], min_version: Version::Tls12 }),
         listeners: [of(Protocol::Imap), of(Protocol::Pop3)].concat(),
@@ -230,6 +249,7 @@ fn island(name: &str, ports: &[u16], spec: &Spec, ca: &std::path::Path) -> Islan
         name: IslandName::new(name),
         spellings: vec![IslandName::new(name)],
         tls: spec.node_tls,
+        forward: spec.forward,
         ca: spec.node_ca.clone().or_else(|| Some(ca.to_owned())),
         connect_timeout: Duration::from_secs(5),
         greeting_timeout: spec.greeting_timeout,

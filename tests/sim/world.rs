@@ -10,12 +10,14 @@ use std::time::Duration;
 use fastrand::Rng;
 use mailferry::directory::{Directory, LookupError, Route, cache};
 use mailferry::drain;
+use mailferry::limits::Limits;
 use mailferry::names::{IslandName, NodeName, ZoneName};
 use mailferry::net::{Dialer, Stream};
 use mailferry::probe;
-use mailferry::proto::{Channel, Protocol};
+use mailferry::proto::Protocol;
 use mailferry::routing::{self, Check, Island, Islands, NodeTls, OperatorState, Probe};
-use mailferry::session::{self, Context, Door, Settings};
+use mailferry::session::{self, Accepted, Context, Settings};
+use mailferry::testkit;
 use tokio::io::duplex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -129,13 +131,13 @@ impl World {
         let islands: Vec<Island> = self.script.islands.iter().enumerate().map(|(at, it)| island(at, it)).collect();
         let context = Arc::new(Context {
             settings: Settings {
-                hostname: "mail.example.net".into(),
                 login_timeout: LOGIN_TIMEOUT,
                 auth_failure_delay: self.script.auth_failure_delay,
-                auth_failed_text: "no".into(),
+                ..testkit::settings::session()
             },
             directory: self.directory(),
             islands: Islands::new(islands, zone.as_ref(), Instant::now().into_std()),
+            limits: Limits::new(testkit::settings::limits(), u32::MAX),
             dialer: self.dialer(),
             node_tls: HashMap::new(),
             run: 1,
@@ -197,13 +199,14 @@ impl World {
         let script = self.script.clients[number].clone();
         sleep_until(self.ledger.at(script.at)).await;
         let (ours, theirs) = duplex(script.window);
-        let door = Door { protocol: script.protocol, channel: Channel::Clear, cleartext_login: true, tls: None };
+        let door = testkit::settings::clear_door(script.protocol);
         let address = SocketAddr::from(([192, 0, 2, script.host], 40_000));
         {
             let current = self.current.lock().unwrap();
             let Running { context, drain, .. } = current.as_ref().unwrap();
-            let session =
-                session::run(Arc::clone(context), Arc::new(door), Stream::Memory(theirs), address, drain.clone());
+            let slot = context.limits.enter().unwrap();
+            let accepted = Accepted { socket: Stream::Memory(theirs), client: address, connected: address, slot };
+            let session = session::run(Arc::clone(context), Arc::new(door), accepted, drain.clone());
             self.sessions.lock().unwrap().push(tokio::spawn(session));
         }
         self.connections.fetch_add(1, Ordering::Relaxed);
@@ -256,6 +259,7 @@ fn island(at: usize, it: &IslandScript) -> Island {
         policy: it.policy,
         fail_back: it.fail_back,
         tls: NodeTls::Off,
+        forward: mailferry::routing::Forward::Off,
         ca: None,
         connect_timeout: CONNECT_TIMEOUT,
         greeting_timeout: GREETING_TIMEOUT,

@@ -13,8 +13,8 @@ use super::reply::{self, Bad, Bye, Done};
 use crate::names::UserName;
 use crate::proto::sasl::{self, Rejected};
 use crate::proto::{
-    BAD_COMMANDS_MAX, Channel, Declined, Farewell, Goodbye, Input, LoginRequest, NodeAcceptance, NodeRefusal, Offer,
-    Refusal, ReplyTo, Step,
+    BAD_COMMANDS_MAX, Channel, Credentials, Declined, Farewell, Goodbye, Input, LoginRequest, NodeAcceptance,
+    NodeRefusal, Offer, Refusal, ReplyTo, Step,
 };
 use crate::secret::Secret;
 
@@ -107,7 +107,7 @@ impl Client {
     }
 
     /// The answer to a login that the node refused: its own code and text.
-    pub fn relay_refusal(&self, to: ReplyTo, refused: &NodeRefusal) -> Vec<u8> {
+    pub fn relay_refusal(&mut self, to: ReplyTo, refused: &NodeRefusal) -> Vec<u8> {
         reply::relayed_refusal(&self.offer, &to.tag, refused)
     }
 
@@ -287,7 +287,10 @@ impl Client {
         mechanism: &'static str,
     ) -> Step {
         match credentials {
-            Ok((user, password)) => Step::Login(LoginRequest { user, password, mechanism }, ReplyTo { tag }),
+            Ok((user, password)) => {
+                let credentials = Credentials::Password(password);
+                Step::Login(LoginRequest { user, master: None, credentials, mechanism }, ReplyTo { tag })
+            }
             Err(Rejected::Credentials) => self.no(&tag, Declined::Credentials),
             Err(Rejected::ForeignAuthzid) => self.no(&tag, Declined::ForeignAuthzid),
         }

@@ -150,6 +150,8 @@ pub(super) fn refusal(offer: &Offer, tag: &[u8], refusal: Refusal) -> Vec<u8> {
         Refusal::AuthenticationFailed => return no(offer, tag, Declined::Credentials),
         Refusal::Unavailable => b"[UNAVAILABLE] Temporary failure, please try again later",
         Refusal::ServerBug => b"[SERVERBUG] Internal error, the login was not completed",
+        Refusal::TooManySessions => b"[LIMIT] Too many sessions of this user",
+        Refusal::TooManyFailures => b"[LIMIT] Too many failed logins, please try again later",
     };
     [tag, b" NO ", text, b"\r\n"].concat()
 }
@@ -174,6 +176,7 @@ pub(super) fn farewell(farewell: Farewell) -> Vec<u8> {
         Farewell::Timeout => b"* BYE The login took too long\r\n",
         Farewell::TooManyFailures => b"* BYE Too many failed logins\r\n",
         Farewell::Shutdown => b"* BYE [UNAVAILABLE] Shutting down, please reconnect\r\n",
+        Farewell::TooManyConnections => b"* BYE [UNAVAILABLE] Too many connections, please try again later\r\n",
     };
     text.to_vec()
 }

@@ -192,7 +192,7 @@ pub(super) fn refusal(mut text: Vec<u8>) -> NodeRefusal {
         text.splice(..0, *b"[AUTHENTICATIONFAILED] ");
     }
     text.truncate(NodeRefusal::TEXT_MAX);
-    NodeRefusal { kind, text }
+    NodeRefusal { kind, text, challenge: None }
 }
 
 fn kind(code: &Code<'_>) -> RefusalKind {

@@ -15,6 +15,9 @@ pub(super) fn offer(channel: Channel) -> Offer {
         auth_failed_text: "Authentication failed.".into(),
         channel,
         cleartext_login: false,
+        extensions: Default::default(),
+        master_users: [].into(),
+        is_trusted: false,
     }
 }
 
@@ -52,11 +55,14 @@ pub(super) fn talk(offer: &Offer, octets: &[u8], sizes: &[usize]) -> Vec<Said> {
             let used = fed - input.len();
             match step {
                 Step::Wait => break,
-                Step::Reply(line) | Step::Decline(line, _) => said.push(Said::Reply(text(&line))),
+                Step::Reply(line) | Step::Introduced(line, _) | Step::Decline(line, _) => {
+                    said.push(Said::Reply(text(&line)))
+                }
                 Step::Login(request, to) => {
                     let tag = shown(&to.tag);
                     let _ = client.refuse(to, Refusal::AuthenticationFailed);
-                    let (user, password) = (shown(request.user.as_bytes()), shown(request.password.expose()));
+                    let (user, password) =
+                        (shown(request.user.as_bytes()), shown(request.credentials.secret().expose()));
                     said.push(Said::Login([tag, user, password, request.mechanism.into()], used));
                 }
                 Step::StartTls(line) => said.push(Said::StartTls(text(&line), used)),

@@ -11,8 +11,8 @@ use crate::names::UserName;
 use crate::proto::line::Line;
 use crate::proto::sasl::{self, BadBase64, Rejected};
 use crate::proto::{
-    BAD_COMMANDS_MAX, Channel, Declined, Farewell, Goodbye, Input, LoginRequest, NodeAcceptance, NodeRefusal, Offer,
-    Refusal, ReplyTo, Step,
+    BAD_COMMANDS_MAX, Channel, Credentials, Declined, Farewell, Goodbye, Input, LoginRequest, NodeAcceptance,
+    NodeRefusal, Offer, Refusal, ReplyTo, Step,
 };
 use crate::secret::Secret;
 
@@ -115,7 +115,7 @@ impl Client {
     }
 
     /// See [`ClientDialogue::relay_refusal`](crate::proto::ClientDialogue::relay_refusal).
-    pub fn relay_refusal(&self, _to: ReplyTo, refused: &NodeRefusal) -> Vec<u8> {
+    pub fn relay_refusal(&mut self, _to: ReplyTo, refused: &NodeRefusal) -> Vec<u8> {
         reply::refused_by_node(&self.offer, refused)
     }
 
@@ -251,7 +251,10 @@ impl Client {
 
     fn login(&self, mechanism: &'static str, credentials: Result<(UserName, Secret), Rejected>) -> Outcome {
         match credentials {
-            Ok((user, password)) => Outcome::Login(LoginRequest { user, password, mechanism }),
+            Ok((user, password)) => {
+                let credentials = Credentials::Password(password);
+                Outcome::Login(LoginRequest { user, master: None, credentials, mechanism })
+            }
             Err(rejected) => self.reject(rejected),
         }
     }

@@ -233,7 +233,7 @@ impl ReplayState {
                 Ok((Self::Deciding, ReplayStep::Send(command(b"PASS ", password.expose()))))
             }
             (Self::Deciding, Status::Ok(text)) => {
-                let accepted = NodeAcceptance { untagged: Vec::new(), text: response::one_line(text, LINE_MAX) };
+                let accepted = NodeAcceptance { text: response::one_line(text, LINE_MAX), ..NodeAcceptance::default() };
                 Ok((Self::Over, ReplayStep::Answer(NodeAnswer::Accepted(accepted))))
             }
             // A node may refuse a name as soon as it hears it (RFC 1939 §7).

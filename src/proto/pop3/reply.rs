@@ -74,6 +74,8 @@ pub(super) fn refusal(offer: &Offer, refusal: Refusal) -> Vec<u8> {
         Refusal::AuthenticationFailed => auth_failed(offer),
         Refusal::Unavailable => answer("-ERR [SYS/TEMP]", b"the mail store is out of reach, try again later"),
         Refusal::ServerBug => answer("-ERR [SYS/PERM]", b"internal error"),
+        Refusal::TooManySessions => answer("-ERR [IN-USE]", b"too many sessions of this user"),
+        Refusal::TooManyFailures => answer("-ERR [SYS/TEMP]", b"too many failed logins, try again later"),
     }
 }
 
@@ -90,6 +92,7 @@ pub(super) fn farewell(farewell: Farewell) -> Vec<u8> {
         Farewell::Timeout => "this took too long",
         Farewell::TooManyFailures => "too many failed logins, try again later",
         Farewell::Shutdown => "the server is going down, try again",
+        Farewell::TooManyConnections => "too many connections, try again later",
     };
     answer("-ERR [SYS/TEMP]", text.as_bytes())
 }
@@ -117,6 +120,9 @@ mod tests {
             auth_failed_text: auth_failed_text.into(),
             channel,
             cleartext_login: false,
+            extensions: Default::default(),
+            master_users: [].into(),
+            is_trusted: false,
         }
     }
 
@@ -127,8 +133,11 @@ mod tests {
         let text = b"two\r\nlines\0".repeat(100);
         for line in [
             auth_failed(&offer),
-            refused_by_node(&offer, &NodeRefusal { kind: crate::proto::RefusalKind::Other, text: text.clone() }),
-            accepted_by_node(&NodeAcceptance { untagged: Vec::new(), text }),
+            refused_by_node(
+                &offer,
+                &NodeRefusal { kind: crate::proto::RefusalKind::Other, text: text.clone(), challenge: None },
+            ),
+            accepted_by_node(&NodeAcceptance { text, ..NodeAcceptance::default() }),
         ] {
             assert_eq!(line.len(), ANSWER_MAX);
             assert!(line.ends_with(b"\r\n"));
@@ -143,7 +152,7 @@ mod tests {
 
     #[test]
     fn an_empty_text_leaves_no_space() {
-        assert_eq!(accepted_by_node(&NodeAcceptance { untagged: Vec::new(), text: Vec::new() }), b"+OK\r\n");
+        assert_eq!(accepted_by_node(&NodeAcceptance::default()), b"+OK\r\n");
         assert_eq!(auth_failed(&offer(Channel::Tls, "")), b"-ERR [AUTH]\r\n");
     }
 }

@@ -60,7 +60,7 @@ impl Capabilities {
 /// from the other.
 pub(super) fn refusal(text: &[u8]) -> NodeRefusal {
     let coded = if code(text).is_none() && !text.is_empty() { [b"[AUTH] ", text].concat() } else { text.to_vec() };
-    NodeRefusal { kind: kind(text), text: one_line(&coded, NodeRefusal::TEXT_MAX) }
+    NodeRefusal { kind: kind(text), text: one_line(&coded, NodeRefusal::TEXT_MAX), challenge: None }
 }
 
 /// The octets that may stand in one line, at most `max` of them.

@@ -29,6 +29,7 @@ fn island(policy: Policy, fail_back: FailBack) -> Island {
         policy,
         fail_back,
         tls: NodeTls::Off,
+        forward: crate::routing::Forward::Off,
         ca: None,
         connect_timeout: 5 * SECOND,
         greeting_timeout: 10 * SECOND,

@@ -9,7 +9,7 @@ const BEGIN: &str = "<!-- the table: written by a test, from session/failure.rs 
 const END: &str = "<!-- end of the table -->\n";
 
 fn refused(kind: RefusalKind) -> Failure {
-    Failure::Refused(NodeRefusal { kind, text: b"no".to_vec() })
+    Failure::Refused(NodeRefusal { kind, text: b"no".to_vec(), challenge: None })
 }
 
 fn broken() -> io::Error {
@@ -23,6 +23,12 @@ fn title(failure: &Failure) -> String {
         Failure::Directory(LookupError::Ambiguous(_)) => "the directory's answer is ambiguous",
         Failure::Directory(LookupError::Unavailable(_)) => "the directory is unavailable, and there is no old answer",
         Failure::UnknownIsland(_) => "the directory names an island that is not configured",
+        Failure::ForbiddenName => "the site's rules allow no such name",
+        Failure::TooManyFailures => {
+            "too many refused logins of the client's network (`limits.failed_logins_per_network`)"
+        }
+        Failure::TooManySessions => "a node let the user in, who has as many sessions as one may",
+        Failure::Loop => "the login came through too many proxies",
         Failure::NoNode => "every node is down, draining or in maintenance",
         Failure::NotAdmitted => "the node's queue (`max_login_rate`) is longer than `patience`",
         Failure::OurOwn(_) => "mailferry or its machine lacks descriptors, ports or memory",
@@ -59,6 +65,8 @@ fn fault_title(fault: NodeFault) -> &'static str {
         NodeFault::StartTlsRefused => "the node refused STARTTLS",
         NodeFault::ClearTextInjected => "clear text was injected behind STARTTLS",
         NodeFault::NoMechanism => "the node offers no way to log in with a password",
+        NodeFault::TokenUnwanted => "the node does not offer the mechanism of the client's token",
+        NodeFault::IntroductionRefused => "the node refused to hear who the client is",
         NodeFault::Inexpressible => "the login cannot be said in the node's only dialect",
         NodeFault::Bad => "the node called what we said bad",
         NodeFault::RefusedUnseen => "the node refused before it had seen the password",
@@ -75,6 +83,8 @@ fn all() -> Vec<Failure> {
         NodeFault::StartTlsRefused,
         NodeFault::ClearTextInjected,
         NodeFault::NoMechanism,
+        NodeFault::IntroductionRefused,
+        NodeFault::TokenUnwanted,
         NodeFault::Bad,
         NodeFault::Inexpressible,
     ];
@@ -87,6 +97,9 @@ fn all() -> Vec<Failure> {
         NodeFault::Bad,
     ];
     let mut all = vec![
+        Failure::Loop,
+        Failure::TooManyFailures,
+        Failure::ForbiddenName,
         Failure::Directory(LookupError::NotFound),
         Failure::Directory(LookupError::Ambiguous("two".into())),
         Failure::Directory(LookupError::Unavailable("down".into())),
@@ -106,7 +119,7 @@ fn all() -> Vec<Failure> {
     all.extend([Failure::ClosedBeforeAnswer, Failure::AnswerTimeout, Failure::OutOfTime, Failure::WentDown]);
     let kinds = [RefusalKind::Temporary, RefusalKind::InUse, RefusalKind::WrongPassword, RefusalKind::Other];
     all.extend(kinds.map(refused));
-    all.extend([Failure::LoginTimeout, Failure::Abandoned]);
+    all.extend([Failure::TooManySessions, Failure::LoginTimeout, Failure::Abandoned]);
     all
 }
 
@@ -129,6 +142,8 @@ fn table() -> String {
             Answer::Relay => "the node's own words",
             Answer::Ours(Refusal::Unavailable) => "`[UNAVAILABLE]`, `[SYS/TEMP]`",
             Answer::Ours(Refusal::ServerBug) => "`[SERVERBUG]`, `[SYS/PERM]`",
+            Answer::Ours(Refusal::TooManySessions) => "`[LIMIT]`, `[IN-USE]`",
+            Answer::Ours(Refusal::TooManyFailures) => "`[LIMIT]`, `[SYS/TEMP]`, goodbye",
             Answer::Ours(Refusal::AuthenticationFailed) => "`[AUTHENTICATIONFAILED]`, `[AUTH]`",
             Answer::Told => "–",
         };

@@ -140,7 +140,10 @@ impl Replay {
 
     fn accepted(&mut self, text: Vec<u8>) -> (State, Option<ReplayStep>) {
         let untagged = std::mem::take(&mut self.held.octets);
-        (State::Over, Some(ReplayStep::Answer(NodeAnswer::Accepted(NodeAcceptance { untagged, text }))))
+        (
+            State::Over,
+            Some(ReplayStep::Answer(NodeAnswer::Accepted(NodeAcceptance { untagged, text, capabilities: Vec::new() }))),
+        )
     }
 }
 

@@ -54,10 +54,10 @@ fn logins(sent: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
         match dialogue.step(&mut input) {
             Step::Wait | Step::Close(..) => return logins,
             Step::Login(request, to) => {
-                logins.push((request.user.as_bytes().to_vec(), request.password.expose().to_vec()));
+                logins.push((request.user.as_bytes().to_vec(), request.credentials.secret().expose().to_vec()));
                 dialogue.refuse(to, Refusal::AuthenticationFailed);
             }
-            Step::Reply(_) | Step::Decline(..) | Step::StartTls(_) => {}
+            Step::Reply(_) | Step::Introduced(..) | Step::Decline(..) | Step::StartTls(_) => {}
         }
     }
 }
@@ -196,7 +196,7 @@ fn r_pop_07_and_r_pipe_what_follows_a_login_is_left_untouched() {
             }
         };
         assert_eq!(input.as_bytes(), b"STAT\r\nPASS x\r\n\0");
-        let accepted = NodeAcceptance { untagged: Vec::new(), text: b"Logged in.".to_vec() };
+        let accepted = NodeAcceptance { text: b"Logged in.".to_vec(), ..NodeAcceptance::default() };
         assert_eq!(dialogue.accept(to, &accepted), b"+OK Logged in.\r\n");
     }
 }
@@ -315,8 +315,8 @@ fn nothing_that_a_client_sends_is_said_back() {
 #[test]
 fn refusals_and_farewells_carry_the_codes_that_clients_act_upon() {
     let to = || ReplyTo { tag: Box::default() };
-    let dialogue = ClientDialogue::new(Protocol::Pop3, dialogues::offer(Channel::Tls));
-    let relayed = NodeRefusal { kind: RefusalKind::Other, text: b"[IN-USE] locked".to_vec() };
+    let mut dialogue = ClientDialogue::new(Protocol::Pop3, dialogues::offer(Channel::Tls));
+    let relayed = NodeRefusal { kind: RefusalKind::Other, text: b"[IN-USE] locked".to_vec(), challenge: None };
     let cases: [(Vec<u8>, &[u8]); 7] = [
         (dialogue.refuse(to(), Refusal::AuthenticationFailed), b"-ERR [AUTH] Authentication failed.\r\n"),
         (dialogue.refuse(to(), Refusal::Unavailable), b"-ERR [SYS/TEMP] "),
@@ -329,7 +329,7 @@ fn refusals_and_farewells_carry_the_codes_that_clients_act_upon() {
     for (line, expected) in cases {
         assert!(line.starts_with(expected) && line.ends_with(b"\r\n"), "{:?}", line.escape_ascii().to_string());
     }
-    let accepted = NodeAcceptance { untagged: Vec::new(), text: Vec::new() };
+    let accepted = NodeAcceptance::default();
     assert_eq!(dialogue.accept(to(), &accepted), b"+OK\r\n");
 }
 

@@ -2,7 +2,7 @@
 
 use super::assert_transcript;
 use crate::names::UserName;
-use crate::proto::{HelloStep, Input, NodeAnswer, NodeFault, NodeHello, Protocol, Replay, ReplayStep};
+use crate::proto::{HelloStep, Input, NodeAnswer, NodeFault, NodeHello, NodeLogin, Protocol, Replay, ReplayStep};
 use crate::secret::Secret;
 use crate::testkit::dialogues::{self, Reads};
 
@@ -19,10 +19,10 @@ fn node(starttls: bool, sent: impl AsRef<[u8]>, expected: &[&str]) {
 fn replay(capa: &str, user: &[u8], password: &[u8]) -> Result<Replay, NodeFault> {
     let mut input = Input::new();
     input.push(format!("+OK\r\n{capa}").as_bytes());
-    let mut hello = NodeHello::new(Protocol::Pop3, false);
+    let mut hello = NodeHello::new(Protocol::Pop3, false, None);
     assert!(matches!(hello.step(&mut input), Ok(HelloStep::Send(_))));
     assert!(matches!(hello.step(&mut input), Ok(HelloStep::Ready)));
-    hello.replay(UserName::new(user).unwrap(), Secret::new(password.to_vec()))
+    hello.replay(NodeLogin::by_password(UserName::new(user).unwrap(), Secret::new(password.to_vec())))
 }
 
 /// What is sent when the node answers so, in order.
@@ -70,7 +70,7 @@ fn stls_is_demanded_before_anything_else_is_said() {
 fn r_be_05_what_stands_behind_the_agreement_to_tls_is_left_for_the_session_to_see() {
     let mut input = Input::new();
     input.push(b"+OK\r\n+OK begin\r\n+OK\r\nUSER\r\n.\r\n");
-    let mut hello = NodeHello::new(Protocol::Pop3, true);
+    let mut hello = NodeHello::new(Protocol::Pop3, true, None);
     assert!(matches!(hello.step(&mut input), Ok(HelloStep::Send(_))));
     assert!(matches!(hello.step(&mut input), Ok(HelloStep::StartTls)));
     for _ in 0..2 {
@@ -78,7 +78,7 @@ fn r_be_05_what_stands_behind_the_agreement_to_tls_is_left_for_the_session_to_se
     }
     assert_eq!(input.as_bytes(), b"+OK\r\nUSER\r\n.\r\n");
     let (user, password) = (UserName::new(b"bob").unwrap(), Secret::new(b"secret".to_vec()));
-    assert!(hello.replay(user, password).is_err(), "credentials before the handshake");
+    assert!(hello.replay(NodeLogin::by_password(user, password)).is_err(), "credentials before the handshake");
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn any_whole_answer_to_a_probes_capa_will_do_and_it_is_bounded() {
 
 #[test]
 fn a_command_before_the_node_is_ready_is_refused_and_the_farewell_is_one_line() {
-    let mut command = NodeHello::new(Protocol::Pop3, false).command();
+    let mut command = NodeHello::new(Protocol::Pop3, false, None).command();
     assert!(matches!(command.step(&mut Input::new()), Err(NodeFault::Garbage)));
     assert_eq!(NodeHello::farewell(Protocol::Pop3), b"QUIT\r\n");
 }

@@ -127,7 +127,7 @@ fn r_pipe_what_follows_a_login_is_left_until_it_has_failed() {
 
 #[test]
 fn answers_to_a_login_carry_its_tag_and_one_atom_as_code() {
-    let client = Client::new(offer(TLS));
+    let mut client = Client::new(offer(TLS));
     let to = || ReplyTo { tag: b"A7".as_slice().into() };
     for (refusal, answer) in [
         (Refusal::AuthenticationFailed, "A7 NO [AUTHENTICATIONFAILED] Authentication failed.\r\n"),
@@ -136,7 +136,7 @@ fn answers_to_a_login_carry_its_tag_and_one_atom_as_code() {
     ] {
         assert_eq!(client.refuse(to(), refusal), answer.as_bytes());
     }
-    let refused = |text: &[u8]| NodeRefusal { kind: RefusalKind::Other, text: text.to_vec() };
+    let refused = |text: &[u8]| NodeRefusal { kind: RefusalKind::Other, text: text.to_vec(), challenge: None };
     assert_eq!(client.relay_refusal(to(), &refused(b"[EXPIRED] \xfc")), b"A7 NO [EXPIRED] \xfc\r\n");
     let wordless = client.relay_refusal(to(), &refused(b""));
     assert_eq!(wordless, client.refuse(to(), Refusal::AuthenticationFailed));
@@ -147,6 +147,10 @@ fn answers_to_a_login_carry_its_tag_and_one_atom_as_code() {
     ] {
         assert_eq!(client.farewell(farewell), line.as_bytes());
     }
-    let accepted = NodeAcceptance { untagged: b"* OK [ALERT] x\r\n".to_vec(), text: b"[CAPABILITY X] hi".to_vec() };
+    let accepted = NodeAcceptance {
+        untagged: b"* OK [ALERT] x\r\n".to_vec(),
+        text: b"[CAPABILITY X] hi".to_vec(),
+        capabilities: Vec::new(),
+    };
     assert_eq!(client.accept(to(), &accepted), b"* OK [ALERT] x\r\nA7 OK [CAPABILITY X] hi\r\n");
 }
