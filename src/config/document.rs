@@ -283,6 +283,20 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// A whole number; nothing where the file says the word that stands for it.
+    pub(super) fn integer_or(&self, name: &str) -> Option<Spanned<Option<u64>>> {
+        self.read(name, |value, kind| match kind {
+            Kind::IntegerOr(word, ..) if value.as_str() == Some(word) => Ok(None),
+            Kind::IntegerOr(word, least, most) => {
+                value::integer(value, least, most).map(Some).map_err(|Wrong { message, remedy }| {
+                    let or_word = if remedy.is_empty() { String::new() } else { format!(", or \"{word}\"") };
+                    wrong(message, remedy + &or_word)
+                })
+            }
+            _ => Err(unlisted()),
+        })
+    }
+
     /// A path; relative ones are relative to the folder of the file.
     pub(super) fn path(&self, name: &str) -> Option<Spanned<PathBuf>> {
         self.parsed(name, |text| value::printable(text).map(|()| self.notes.folder.join(text)))

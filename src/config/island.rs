@@ -16,7 +16,7 @@ use super::probe;
 use super::reference::{ISLAND, shown};
 use super::value::{self, Wrong, wrong};
 use crate::names::IslandName;
-use crate::routing::{FailBack, Island, NodeTls, Policy};
+use crate::routing::{FailBack, Forward, Island, NodeTls, Policy};
 
 /// Longest time behind `after`.
 const FAIL_BACK_MAX: Duration = Duration::from_secs(7 * 86_400);
@@ -59,6 +59,7 @@ fn island(
     let fail_back = fail_back(section, policy);
     let tls = node_tls(section);
     let ca = ca(section, tls);
+    let forward = forward(section);
     let connect_timeout = section.duration("connect_timeout");
     let greeting_timeout = section.duration("greeting_timeout");
     let login_timeout = section.duration("login_timeout");
@@ -86,7 +87,7 @@ fn island(
             policy: policy?,
             fail_back: fail_back?,
             tls: tls?,
-            forward: crate::routing::Forward::Off,
+            forward: forward?,
             ca,
             connect_timeout: connect_timeout?.into_inner(),
             greeting_timeout: greeting_timeout?.into_inner(),
@@ -203,6 +204,11 @@ fn max_login_rate(section: &Section<'_>) -> Option<NonZeroU32> {
 fn node_tls(section: &Section<'_>) -> Option<NodeTls> {
     let words = [("implicit", NodeTls::Implicit), ("starttls", NodeTls::StartTls), ("off", NodeTls::Off)];
     section.choice("tls", &words).map(Spanned::into_inner)
+}
+
+fn forward(section: &Section<'_>) -> Option<Forward> {
+    let words = [("off", Forward::Off), ("proxy", Forward::Proxy), ("id", Forward::Id)];
+    section.choice("forward", &words).map(Spanned::into_inner)
 }
 
 fn ca(section: &Section<'_>, tls: Option<NodeTls>) -> Option<PathBuf> {

@@ -1,116 +1,25 @@
-//! `[server]`, `[log]`, `[tls]` and `[[listener]]`: the side that clients see.
+//! `[log]`, `[tls]` and `[[listener]]`: the side that clients see.
 //!
 //! What would leave a listener unprotected without being asked for, or unable to start, is refused here.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::PathBuf;
 
+use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeTable;
 use tracing::Level;
 
 use super::document::{Notes, Section};
 use super::files::NamedFile;
-use super::reference::{CERTIFICATES, LISTENER, LOG, SERVER, TLS};
+use super::reference::{CERTIFICATES, LISTENER, LOG, TLS};
 use super::suggest;
 use super::value::{self, Wrong, wrong};
 use crate::logging::{self, Format};
-use crate::names::ZoneName;
 use crate::net::tls::{CertificateFiles, ServerSettings, Version};
 use crate::proto::Protocol;
 use crate::server::{ListenerSettings, ListenerTls};
-use crate::session;
-
-/// Longest text for refused logins, in octets; a reply line has 512 (RFC 2449 §4).
-const AUTH_FAILED_TEXT_MAX: usize = 200;
-
-/// `[server]`, as the parts need it.
-pub(super) struct Server {
-    pub(super) session: session::Settings,
-    pub(super) zone: Option<ZoneName>,
-    pub(super) resolve_interval: Duration,
-    /// The session's, with its place.
-    pub(super) login_timeout: Spanned<Duration>,
-}
-
-pub(super) fn server(root: &DeTable<'_>, notes: &Notes) -> Option<Server> {
-    let server = Section::one(root, &SERVER, notes)?;
-    let hostname = server.parsed("hostname", |text| value::dns_name(text).map(|()| Arc::from(text)));
-    let login_timeout = server.duration("login_timeout");
-    let auth_failure_delay = server.duration("auth_failure_delay");
-    let auth_failed_text = server.parsed("auth_failed_text", auth_failed_text);
-    let zone = server.parsed("zone", value::zone);
-    let resolve_interval = server.duration("resolve_interval");
-    let (login_timeout, auth_failure_delay) = (login_timeout?, auth_failure_delay?);
-    if auth_failure_delay.get_ref() >= login_timeout.get_ref() {
-        let span = server.span_of("auth_failure_delay").unwrap_or_else(|| login_timeout.span());
-        let message = "`auth_failure_delay` is not less than `login_timeout`: no refusal would ever be heard";
-        notes.problem(span, message, "shorten the delay or lengthen the timeout");
-    }
-    let session = session::Settings {
-        hostname: hostname?.into_inner(),
-        login_timeout: *login_timeout.get_ref(),
-        auth_failure_delay: auth_failure_delay.into_inner(),
-        auth_failed_text: auth_failed_text?.into_inner(),
-        master_users: [].into(),
-        usernames: usernames(),
-        imap_capabilities: None,
-        pop3_capabilities: None,
-    };
-    let zone = zone.map(Spanned::into_inner);
-    Some(Server { session, zone, resolve_interval: resolve_interval?.into_inner(), login_timeout })
-}
-
-/// The rules until the file can say them.
-fn usernames() -> crate::usernames::Rules {
-    use crate::usernames::{Characters, DomainRule, NodeName, Rules};
-    Rules {
-        lower_case: true,
-        domain: DomainRule::Keep,
-        default_domain: None,
-        domains_by_sni: Vec::new(),
-        delimiter: None,
-        on_node: NodeName::Typed,
-        length_max: 255,
-        characters: Characters::Any,
-    }
-}
-
-/// The limits until the file can say them.
-pub(super) fn limits() -> crate::limits::Settings {
-    use std::num::NonZeroU32;
-    crate::limits::Settings {
-        connections: None,
-        connections_per_network: None,
-        unauthenticated: NonZeroU32::MAX,
-        unauthenticated_per_network: NonZeroU32::MAX,
-        failed_logins: const { NonZeroU32::new(5).unwrap() },
-        failed_logins_per_network: None,
-        failed_login_memory: Duration::from_secs(600),
-        failed_login_delay_max: Duration::from_secs(15),
-        sessions_per_user: None,
-        sessions_per_user_and_network: None,
-        exempt_networks: Vec::new(),
-    }
-}
-
-/// Goes to clients behind a response code, so it must be neither a second line nor a second code (RFC 3501 §7.1).
-fn auth_failed_text(text: &str) -> Result<Arc<str>, Wrong> {
-    let remedy = "write one line of printable ASCII, as in \"Authentication failed.\"";
-    if text.len() > AUTH_FAILED_TEXT_MAX {
-        Err(wrong(format!("is longer than {AUTH_FAILED_TEXT_MAX} characters"), remedy))
-    } else if text.trim().is_empty() {
-        Err(wrong("is empty", remedy))
-    } else if !text.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
-        Err(wrong("has characters that are not printable ASCII", remedy))
-    } else if text.starts_with('[') {
-        Err(wrong("begins with `[`, which clients take for a response code", "begin with a letter"))
-    } else {
-        Ok(text.into())
-    }
-}
 
 pub(super) fn log(root: &DeTable<'_>, notes: &Notes) -> Option<logging::Settings> {
     let log = Section::one(root, &LOG, notes)?;
@@ -130,7 +39,19 @@ pub(super) fn log(root: &DeTable<'_>, notes: &Notes) -> Option<logging::Settings
 pub(super) struct Listeners {
     /// `None`: something is wrong, which was noted.
     pub(super) settings: Option<Vec<ListenerSettings>>,
+    /// One for each listener that the file has.
+    pub(super) domains: Vec<Domain>,
     tls: TlsUse,
+}
+
+/// Where a listener says the domain of names without one.
+pub(super) struct Domain {
+    /// The listener.
+    pub(super) listener: Range<usize>,
+    /// The value of `default_domain`, if it has one.
+    pub(super) written: Option<Range<usize>>,
+    /// Whether the name of a server can be known that the client asked for.
+    pub(super) may_have_sni: bool,
 }
 
 /// Whether any listener uses TLS.
@@ -146,42 +67,57 @@ enum TlsUse {
 pub(super) fn listeners(root: &DeTable<'_>, notes: &Notes) -> Listeners {
     let mut tls_use = TlsUse::ByNobody;
     let mut bound: Vec<Spanned<SocketAddr>> = Vec::new();
+    let mut domains = Vec::new();
     let mut read = |section: Section<'_>| {
         let protocol = section.parsed("protocol", protocol);
         let address = section.parsed("address", socket_address);
-        let tls = tls_and_cleartext(&section);
-        match (&tls_use, &tls) {
-            (TlsUse::By(_), _) | (_, Some((ListenerTls::Off, _))) => {}
-            (_, Some((ListenerTls::Implicit | ListenerTls::StartTls, _))) => {
+        let proxy_protocol_from = networks(&section, "proxy_protocol_from");
+        let has_balancers = proxy_protocol_from.as_ref().is_none_or(|networks| !networks.is_empty());
+        let protection = protection(&section, has_balancers);
+        match (&tls_use, protection.as_ref().map(|it| it.tls)) {
+            (TlsUse::By(_), _) | (_, Some(ListenerTls::Off)) => {}
+            (_, Some(ListenerTls::Implicit | ListenerTls::StartTls)) => {
                 tls_use = TlsUse::By(section.span_of("tls").unwrap_or_else(|| section.span()));
             }
             (_, None) => tls_use = TlsUse::Unknown,
         }
+        let trusted_networks = networks(&section, "trusted_networks");
+        let default_domain = section.parsed("default_domain", value::domain);
+        domains.push(Domain {
+            listener: section.span(),
+            written: section.span_of("default_domain"),
+            may_have_sni: protection.as_ref().is_none_or(|it| it.tls != ListenerTls::Off || it.proxy_protocol_tls),
+        });
         let address = address?;
         if let Some(other) = bound.iter().find(|other| collide(*address.get_ref(), *other.get_ref())) {
             let (message, remedy) = ("two listeners want the same address", "change or remove one of them");
             notes.contradiction(address.span(), message, remedy, (other.span(), "the other one"));
         }
         bound.push(address.clone());
-        let (address, (tls, cleartext_login)) = (address.into_inner(), tls?);
+        let Protection { tls, cleartext_login, proxy_protocol_tls, client_ca } = protection?;
         Some(ListenerSettings {
             protocol: protocol?.into_inner(),
-            address,
+            address: address.into_inner(),
             tls,
             cleartext_login,
-            proxy_protocol_from: Vec::new(),
-            proxy_protocol_tls: false,
-            trusted_networks: Vec::new(),
-            client_ca: None,
-            default_domain: None,
+            proxy_protocol_from: proxy_protocol_from?,
+            proxy_protocol_tls,
+            trusted_networks: trusted_networks?,
+            client_ca,
+            default_domain: default_domain.map(Spanned::into_inner),
         })
     };
     // Collected twice, so that all are read and not only those before the first wrong one.
     let settings: Vec<_> = Section::many(root, &LISTENER, notes).into_iter().map(&mut read).collect();
     if settings.is_empty() {
-        return Listeners { settings: None, tls: TlsUse::Unknown };
+        return Listeners { settings: None, domains, tls: TlsUse::Unknown };
     }
-    Listeners { settings: settings.into_iter().collect(), tls: tls_use }
+    Listeners { settings: settings.into_iter().collect(), domains, tls: tls_use }
+}
+
+/// A list of networks.
+pub(super) fn networks(section: &Section<'_>, name: &str) -> Option<Vec<IpNet>> {
+    Some(section.parsed_list(name, value::network)?.into_iter().map(Spanned::into_inner).collect())
 }
 
 fn protocol(text: &str) -> Result<Protocol, Wrong> {
@@ -191,13 +127,23 @@ fn protocol(text: &str) -> Result<Protocol, Wrong> {
     }
 }
 
-fn tls_and_cleartext(listener: &Section<'_>) -> Option<(ListenerTls, bool)> {
+/// How a listener keeps passwords from strangers.
+struct Protection {
+    tls: ListenerTls,
+    cleartext_login: bool,
+    proxy_protocol_tls: bool,
+    client_ca: Option<PathBuf>,
+}
+
+fn protection(listener: &Section<'_>, has_balancers: bool) -> Option<Protection> {
     let words = [("implicit", ListenerTls::Implicit), ("starttls", ListenerTls::StartTls), ("off", ListenerTls::Off)];
     let tls = listener.choice("tls", &words);
     let cleartext_login = listener.switch("cleartext_login");
-    let (tls, cleartext_login) = (tls?, cleartext_login?);
+    let proxy_protocol_tls = listener.switch("proxy_protocol_tls");
+    let client_ca = listener.path("client_ca");
+    let (tls, cleartext_login, proxy_protocol_tls) = (tls?, cleartext_login?, proxy_protocol_tls?);
     match (tls.get_ref(), cleartext_login.get_ref()) {
-        (ListenerTls::Off, false) => {
+        (ListenerTls::Off, false) if !proxy_protocol_tls.get_ref() => {
             let remedy = "write tls = \"implicit\" or \"starttls\", or add cleartext_login = true";
             listener.notes().problem(tls.span(), "a clear-text password listener that was not asked for", remedy);
         }
@@ -207,7 +153,42 @@ fn tls_and_cleartext(listener: &Section<'_>) -> Option<(ListenerTls, bool)> {
         }
         _ => {}
     }
-    Some((tls.into_inner(), cleartext_login.into_inner()))
+    if *proxy_protocol_tls.get_ref() {
+        refuse_unproven_tls(listener, *tls.get_ref(), has_balancers);
+    }
+    if let Some(client_ca) = &client_ca {
+        listener.notes().file(NamedFile::Authorities { path: client_ca.get_ref().clone(), span: client_ca.span() });
+        let is_optional = *cleartext_login.get_ref() || *proxy_protocol_tls.get_ref();
+        refuse_idle_client_ca(listener, *tls.get_ref(), client_ca.span(), is_optional);
+    }
+    Some(Protection {
+        tls: tls.into_inner(),
+        cleartext_login: cleartext_login.into_inner(),
+        proxy_protocol_tls: proxy_protocol_tls.into_inner(),
+        client_ca: client_ca.map(Spanned::into_inner),
+    })
+}
+
+/// A balancer's word counts only where balancers are known, and where there is no TLS that proves more.
+fn refuse_unproven_tls(listener: &Section<'_>, tls: ListenerTls, has_balancers: bool) {
+    if !has_balancers {
+        let remedy = "add proxy_protocol_from with the networks of the balancers, or remove it";
+        listener.refuse("proxy_protocol_tls", "without `proxy_protocol_from`", remedy);
+    }
+    if tls == ListenerTls::Implicit {
+        let remedy = "remove it, or write tls = \"off\" or \"starttls\"";
+        listener.refuse("proxy_protocol_tls", "on a listener with implicit TLS", remedy);
+    }
+}
+
+/// A certificate is asked for in the TLS handshake, so nobody may log in without one.
+fn refuse_idle_client_ca(listener: &Section<'_>, tls: ListenerTls, client_ca: Range<usize>, is_optional: bool) {
+    if tls == ListenerTls::Off {
+        listener.refuse("client_ca", "without TLS", "remove it, or write tls = \"implicit\" or \"starttls\"");
+    } else if is_optional {
+        let message = "`client_ca` demands nothing: clients may log in here without a TLS handshake";
+        listener.notes().problem(client_ca, message, "remove it, or cleartext_login and proxy_protocol_tls");
+    }
 }
 
 fn socket_address(text: &str) -> Result<SocketAddr, Wrong> {

@@ -2,21 +2,24 @@
 //!
 //! [`load`] reads the file and looks into the files that it names, [`parse`] takes text and touches nothing. Both say
 //! everything that is wrong at once, with places and remedies ([`Report`]); neither ever returns settings that hold a
-//! contradiction. The way of the text: `document` reads TOML section by section, `listener`, `directory` and
-//! `island` (with `probe` and `node`) turn sections into the settings of the parts that own them, `files` looks at the disk. Keys, defaults and limits
-//! stand in [`mod@reference`] and nowhere else.
+//! contradiction. The way of the text: `document` reads TOML section by section, `server`, `listener`, `usernames`,
+//! `limits`, `directory` and `island` (with `probe` and `node`) turn sections into the settings of the parts that own
+//! them, `files` looks at the disk. Keys, defaults and limits stand in [`mod@reference`] and nowhere else.
 
 mod directory;
 mod document;
 mod files;
 mod island;
+mod limits;
 mod listener;
 mod node;
 mod probe;
 pub mod reference;
 mod report;
+mod server;
 mod suggest;
 mod syntax;
+mod usernames;
 mod value;
 
 use std::io::Read as _;
@@ -26,10 +29,9 @@ use std::time::Duration;
 pub use report::{Place, Report};
 
 use crate::names::ZoneName;
-use crate::{directory as directories, limits, logging, net, routing, server, session};
+use crate::{directory as directories, limits as counts, logging, net, routing, server as listeners, session};
 use document::Notes;
 use files::NamedFile;
-use listener::Server;
 use report::Problem;
 
 /// Largest configuration file, in octets.
@@ -45,13 +47,13 @@ pub struct Settings {
     /// Shared by all sessions.
     pub session: session::Settings,
     /// How much is too much.
-    pub limits: limits::Settings,
+    pub limits: counts::Settings,
     /// The log.
     pub log: logging::Settings,
     /// TLS towards clients; absent when no listener uses it.
     pub tls: Option<net::tls::ServerSettings>,
     /// At least one.
-    pub listeners: Vec<server::ListenerSettings>,
+    pub listeners: Vec<listeners::ListenerSettings>,
     /// Where routes come from.
     pub directory: directories::Settings,
     /// At least one.
@@ -117,16 +119,19 @@ fn read(name: &str, text: &str) -> (Option<Settings>, Vec<Problem>, Vec<NamedFil
 
 fn resolve(table: &toml::de::DeTable<'_>, notes: &Notes) -> Option<Settings> {
     document::check_top(table, notes);
-    let server = listener::server(table, notes);
+    let server = server::read(table, notes);
     let log = listener::log(table, notes);
     let listeners = listener::listeners(table, notes);
     let tls = listener::tls(table, notes, &listeners);
+    let usernames = usernames::read(table, notes, &listeners.domains);
+    let limits = limits::read(table, notes, server.as_ref());
     let islands = island::read(table, notes, server.as_ref().map(|server| &server.login_timeout));
     let directory = directory::read(table, notes, islands.spellings);
-    let Server { session, zone, resolve_interval, .. } = server?;
+    let server = server?;
+    let (zone, resolve_interval) = (server.zone.clone(), server.resolve_interval);
     Some(Settings {
-        session,
-        limits: listener::limits(),
+        session: server.session(usernames?),
+        limits: limits?,
         log: log?,
         tls: tls?,
         listeners: listeners.settings?,

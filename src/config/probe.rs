@@ -8,7 +8,7 @@ use toml::de::DeTable;
 use super::document::{Notes, Section};
 use super::files::NamedFile;
 use super::reference::PROBE;
-use super::value::{self, Wrong, wrong};
+use super::value;
 use crate::names::UserName;
 use crate::routing::{Check, Probe};
 
@@ -24,7 +24,7 @@ pub(super) fn read(island: &DeTable<'_>, notes: &Notes) -> Option<Probe> {
     let probe = Section::one(island, &PROBE, notes)?;
     let depths = [("greeting", Depth::Greeting), ("command", Depth::Command), ("login", Depth::Login)];
     let depth = probe.choice("check", &depths);
-    let user = probe.parsed("user", user);
+    let user = probe.parsed("user", value::user_name);
     let password_file = probe.path("password_file");
     let interval = probe.duration("interval");
     let timeout = probe.duration("timeout");
@@ -66,12 +66,6 @@ fn refuse_login(probe: &Section<'_>) -> bool {
         probe.refuse(name, "without check = \"login\"", "remove it, or write check = \"login\"");
     }
     names.iter().all(|name| probe.span_of(name).is_none())
-}
-
-fn user(text: &str) -> Result<UserName, Wrong> {
-    value::printable(text)?;
-    let too_long = || wrong("is longer than any login name", format!("write at most {} octets", UserName::MAX_LEN));
-    UserName::new(text.as_bytes()).ok_or_else(too_long)
 }
 
 fn count(probe: &Section<'_>, name: &str) -> Option<u32> {

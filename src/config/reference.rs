@@ -6,13 +6,19 @@
 
 mod directory;
 mod island;
+mod limits;
+mod listener;
 mod server;
+mod usernames;
 
 use std::time::Duration;
 
 pub use directory::{CACHE, DIRECTORY};
 pub use island::{ISLAND, NODES, PROBE};
-pub use server::{CERTIFICATES, LISTENER, LOG, SERVER, TLS};
+pub use limits::LIMITS;
+pub use listener::LISTENER;
+pub use server::{CERTIFICATES, LOG, SERVER, TLS};
+pub use usernames::{SNI_DOMAINS, USERNAMES};
 
 /// A part of the file.
 #[derive(Debug)]
@@ -72,6 +78,8 @@ pub enum Kind {
     DurationOrOff(Duration, Duration),
     /// A whole number within these limits, both included.
     Integer(u64, u64),
+    /// The same, or this word.
+    IntegerOr(&'static str, u64, u64),
     /// A list of tables, which are a section of their own.
     Tables,
 }
@@ -143,5 +151,18 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
 /// All sections, in the order of the documentation.
-pub static SECTIONS: [&Section; 10] =
-    [&SERVER, &LOG, &TLS, &CERTIFICATES, &LISTENER, &DIRECTORY, &CACHE, &ISLAND, &PROBE, &NODES];
+pub static SECTIONS: [&Section; 13] = [
+    &SERVER,
+    &LOG,
+    &TLS,
+    &CERTIFICATES,
+    &LISTENER,
+    &USERNAMES,
+    &SNI_DOMAINS,
+    &LIMITS,
+    &DIRECTORY,
+    &CACHE,
+    &ISLAND,
+    &PROBE,
+    &NODES,
+];

@@ -4,13 +4,15 @@
 //! a sentence that begins with the key's name. This file knows neither where a value stands nor whose it is.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use rustls::pki_types::ServerName;
 use toml::de::DeValue;
 
 use super::reference::shown;
-use crate::names::ZoneName;
+use crate::names::{UserName, ZoneName};
 
 /// Longest DNS name in octets, and longest part of one (RFC 1035 §2.3.4).
 const DNS_NAME_MAX: usize = 253;
@@ -124,6 +126,14 @@ pub(super) fn dns_name(text: &str) -> Result<(), Wrong> {
     Err(wrong("is not a DNS name", "write a name as \"mail.example.net\": letters, digits, hyphens and dots"))
 }
 
+/// The domain of user names.
+pub(super) fn domain(text: &str) -> Result<Arc<str>, Wrong> {
+    dns_name(text).map(|()| text.into()).map_err(|_| {
+        let remedy = "write a name as \"example.net\": letters, digits, hyphens and dots, without `@`";
+        wrong("is not the name of a domain", remedy)
+    })
+}
+
 /// A DNS name or an address, without a port.
 pub(super) fn host(text: &str) -> Result<(), Wrong> {
     match ServerName::try_from(text) {
@@ -133,6 +143,27 @@ pub(super) fn host(text: &str) -> Result<(), Wrong> {
             "write \"mail.example.net\", \"10.1.0.11\" or \"2001:db8::11\", without a port",
         )),
     }
+}
+
+/// A network, or one address as the smallest of them. IPv4 stands as IPv4, as clients' addresses are compared.
+pub(super) fn network(text: &str) -> Result<IpNet, Wrong> {
+    let example = "write one as \"192.0.2.0/24\" or \"2001:db8::/32\", or one address";
+    let parsed = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    let network: IpNet = parsed.map_err(|_| wrong("is not a network", example))?;
+    if network.trunc() != network {
+        return Err(wrong("has address bits behind its prefix", format!("write \"{}\"", network.trunc())));
+    }
+    if network.addr().to_canonical() != network.addr() {
+        return Err(wrong("is an IPv4 network written as IPv6", "write it as \"192.0.2.0/24\""));
+    }
+    Ok(network)
+}
+
+/// A user's name. Clients may have control characters in theirs; in a file nobody writes them on purpose.
+pub(super) fn user_name(text: &str) -> Result<UserName, Wrong> {
+    printable(text)?;
+    let too_long = || wrong("is longer than any login name", format!("write at most {} octets", UserName::MAX_LEN));
+    UserName::new(text.as_bytes()).ok_or_else(too_long)
 }
 
 /// The name of a place. There is no list of them to compare it with.

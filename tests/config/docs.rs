@@ -118,6 +118,7 @@ fn meaning(key: &Key) -> String {
             format!(" From `\"{}\"` to `\"{}\"`, or `\"off\"`.", shown(least), shown(most))
         }
         Kind::Integer(least, most) => format!(" From {least} to {most}."),
+        Kind::IntegerOr(word, least, most) => format!(" From {least} to {most}, or `\"{word}\"`."),
     };
     format!("{}{holds}", key.meaning)
 }

@@ -46,6 +46,8 @@ pub(crate) fn everything_on(variant: &str) -> String {
         let bare = line.text.trim_start_matches('#');
         let is_meant = match key.name {
             "type" => bare.starts_with(&format!("type = \"{variant}\"")),
+            // Of the others only this one lets the domains have a meaning.
+            "domain" => bare.starts_with("domain = \"add\""),
             _ => key.only.is_none_or(|only| only == variant),
         };
         if is_meant { bare.to_owned() } else { format!("#{bare}") }

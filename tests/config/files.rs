@@ -85,6 +85,15 @@ fn a_key_that_does_not_belong_to_the_certificate_is_told_at_the_key() {
     assert_only(&folder, "4:45", "");
 }
 
+#[test]
+fn the_authorities_of_clients_are_looked_into_as_those_of_nodes_are() {
+    let folder = site();
+    write(&folder, "proxy.toml", SITE.replace("[::]:993\"\n", "[::]:993\"\nclient_ca = \"clients.pem\"\n"));
+    assert_only(&folder, "8:13", "clients.pem");
+    fs::copy(folder.path().join("other.pem"), folder.path().join("clients.pem")).unwrap();
+    assert_eq!(load(&folder).unwrap().listeners[0].client_ca, Some(folder.path().join("clients.pem")));
+}
+
 /// Each file that the site names, and where.
 const NAMED: [(&str, &str); 5] =
     [("mail.pem", "4:27"), ("mail.key", "4:45"), ("other.pem", "12:6"), ("ldap.secret", "14:22"), ("mail.pem", "17:6")];

@@ -105,7 +105,7 @@ fn every_limit_is_where_it_is_listed() {
                 let below = (least > Duration::ZERO).then_some(least - least.min(millisecond));
                 ([shown(least), shown(most)], [below.map(shown), Some(shown(most + millisecond))])
             }
-            Kind::Integer(least, most) => {
+            Kind::Integer(least, most) | Kind::IntegerOr(_, least, most) => {
                 let value = |number: u64| Value::from(i64::try_from(number).unwrap());
                 ([value(least), value(most)], [Some(value(least - 1)), Some(value(most + 1))])
             }

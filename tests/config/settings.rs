@@ -13,10 +13,10 @@ use mailferry::logging::{self, Format};
 use mailferry::names::{IslandName, NodeName, UserName, ZoneName};
 use mailferry::net::tls::{CertificateFiles, ServerSettings, Version};
 use mailferry::proto::Protocol::{Imap, Pop3};
-use mailferry::routing::{Check, FailBack, Island, Node, NodeTls, OperatorState, Policy, Probe};
+use mailferry::routing::{Check, FailBack, Forward, Island, Node, NodeTls, OperatorState, Policy, Probe};
 use mailferry::server::{ListenerSettings, ListenerTls};
-use mailferry::usernames::Rules;
-use mailferry::{limits, session, testkit};
+use mailferry::usernames::{Characters, DomainRule, NodeName as OnNode, Rules};
+use mailferry::{limits, session};
 
 use crate::samples::root;
 
@@ -27,6 +27,14 @@ fn sample(name: &str) -> Settings {
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
+}
+
+fn count(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap()
+}
+
+fn networks<const N: usize>(networks: [&str; N]) -> Vec<ipnet::IpNet> {
+    networks.map(|network| network.parse().unwrap()).into()
 }
 
 fn listener(protocol: mailferry::proto::Protocol, address: &str, tls: ListenerTls, clear: bool) -> ListenerSettings {
@@ -66,7 +74,7 @@ fn island(name: &str, node: Node) -> Island {
         policy: Policy::Prefer,
         fail_back: FailBack::After(seconds(60)),
         tls: NodeTls::StartTls,
-        forward: mailferry::routing::Forward::Off,
+        forward: Forward::Off,
         ca: None,
         connect_timeout: seconds(5),
         greeting_timeout: seconds(10),
@@ -88,16 +96,6 @@ fn certificate(chain: &str, key: &str) -> CertificateFiles {
     CertificateFiles { chain: chain.into(), key: key.into() }
 }
 
-/// What goes for every site, as long as the file cannot say otherwise.
-fn usernames() -> Rules {
-    Rules { lower_case: true, length_max: 255, ..testkit::settings::usernames() }
-}
-
-/// The same.
-fn limits() -> limits::Settings {
-    limits::Settings { failed_login_delay_max: seconds(15), ..testkit::settings::limits() }
-}
-
 #[test]
 fn a_minimal_site_gets_the_defaults() {
     let expected = Settings {
@@ -107,11 +105,32 @@ fn a_minimal_site_gets_the_defaults() {
             auth_failure_delay: seconds(3),
             auth_failed_text: "Authentication failed.".into(),
             master_users: [].into(),
-            usernames: usernames(),
+            usernames: Rules {
+                lower_case: true,
+                domain: DomainRule::Keep,
+                default_domain: None,
+                domains_by_sni: Vec::new(),
+                delimiter: None,
+                on_node: OnNode::Typed,
+                length_max: 255,
+                characters: Characters::Any,
+            },
             imap_capabilities: None,
             pop3_capabilities: None,
         },
-        limits: limits(),
+        limits: limits::Settings {
+            connections: None,
+            connections_per_network: NonZeroU32::new(1000),
+            unauthenticated: count(4096),
+            unauthenticated_per_network: count(512),
+            failed_logins: count(5),
+            failed_logins_per_network: NonZeroU32::new(300),
+            failed_login_memory: seconds(600),
+            failed_login_delay_max: seconds(15),
+            sessions_per_user: None,
+            sessions_per_user_and_network: None,
+            exempt_networks: Vec::new(),
+        },
         log: logging::Settings { format: Format::Text, level: tracing::Level::INFO },
         tls: Some(ServerSettings {
             certificates: vec![certificate("/etc/mailferry/mail.pem", "/etc/mailferry/mail.key")],
@@ -166,12 +185,24 @@ fn every_value_arrives_where_it_is_meant_for() {
         login_timeout: seconds(90),
         auth_failure_delay: Duration::ZERO,
         auth_failed_text: "Login incorrect".into(),
-        master_users: [].into(),
-        usernames: usernames(),
-        imap_capabilities: None,
-        pop3_capabilities: None,
+        master_users: ["master", "jürgen@example.net"].map(|name| UserName::new(name.as_bytes()).unwrap()).into(),
+        usernames: Rules {
+            lower_case: false,
+            domain: DomainRule::Add,
+            default_domain: None,
+            domains_by_sni: [("mail.example.org", "example.org"), ("mail.example.com", "Example.com")]
+                .map(|(sni, domain)| (sni.into(), domain.into()))
+                .into(),
+            delimiter: Some("_at_".into()),
+            on_node: OnNode::LookedUp,
+            length_max: 64,
+            characters: Characters::Text,
+        },
+        imap_capabilities: Some(Arc::new([&b"NAMESPACE"[..], b"AUTH=XOAUTH2", b"X-A.B!"].into_iter().collect())),
+        pop3_capabilities: Some(Arc::new([&b"EXPIRE NEVER"[..], b"AUTH=OAUTHBEARER"].into_iter().collect())),
     };
     assert_eq!(settings.session, expected);
+    assert_eq!(settings.limits, every_limit());
     assert_eq!(settings.log, logging::Settings { format: Format::Json, level: tracing::Level::TRACE });
     let certificates = vec![
         certificate("/etc/mailferry/mail.pem", "/etc/mailferry/mail.key"),
@@ -179,11 +210,26 @@ fn every_value_arrives_where_it_is_meant_for() {
     ];
     assert_eq!(settings.tls, Some(ServerSettings { certificates, min_version: Version::Tls13 }));
     let expected = [
-        listener(Imap, "[::1]:993", ListenerTls::Implicit, false),
-        listener(Pop3, "[::]:110", ListenerTls::StartTls, true),
+        ListenerSettings {
+            client_ca: Some("/srv/site/clients.pem".into()),
+            ..listener(Imap, "[::1]:993", ListenerTls::Implicit, false)
+        },
+        ListenerSettings {
+            proxy_protocol_from: networks(["192.0.2.0/28", "2001:db8::7/128"]),
+            proxy_protocol_tls: true,
+            trusted_networks: networks(["198.51.100.9/32", "2001:db8:1::/48", "0.0.0.0/0"]),
+            default_domain: Some("pop.example.net".into()),
+            ..listener(Pop3, "[::]:110", ListenerTls::StartTls, true)
+        },
         listener(Imap, "0.0.0.0:0", ListenerTls::StartTls, false),
         listener(Pop3, "0.0.0.0:0", ListenerTls::Implicit, false),
         listener(Imap, "192.0.2.1:993", ListenerTls::Implicit, false),
+        ListenerSettings {
+            proxy_protocol_from: networks(["192.0.2.0/28"]),
+            proxy_protocol_tls: true,
+            default_domain: Some("pop.example.net".into()),
+            ..listener(Pop3, "192.0.2.1:1110", ListenerTls::Off, false)
+        },
     ];
     assert_eq!(settings.listeners, expected);
     let expected = SourceSettings::Ldap(ldap::Settings {
@@ -216,12 +262,29 @@ fn every_value_arrives_where_it_is_meant_for() {
     assert_eq!(settings.islands, islands());
 }
 
+fn every_limit() -> limits::Settings {
+    limits::Settings {
+        connections: NonZeroU32::new(5000),
+        connections_per_network: NonZeroU32::new(4000),
+        unauthenticated: count(3000),
+        unauthenticated_per_network: count(2000),
+        failed_logins: count(7),
+        failed_logins_per_network: None,
+        failed_login_memory: seconds(3600),
+        failed_login_delay_max: Duration::ZERO,
+        sessions_per_user: NonZeroU32::new(30),
+        sessions_per_user_and_network: NonZeroU32::new(30),
+        exempt_networks: networks(["203.0.113.0/24", "::1/128"]),
+    }
+}
+
 fn islands() -> [Island; 4] {
     let a = Island {
         spellings: ["a", "store-a.example.net", "A"].map(IslandName::new).into(),
         policy: Policy::Sticky,
         fail_back: FailBack::Manual,
         tls: NodeTls::Implicit,
+        forward: Forward::Id,
         ca: Some("/etc/mailferry/ca.pem".into()),
         connect_timeout: seconds(1),
         greeting_timeout: seconds(2),
@@ -260,6 +323,7 @@ fn islands() -> [Island; 4] {
     let b = Island {
         fail_back: FailBack::After(seconds(5400)),
         tls: NodeTls::Off,
+        forward: Forward::Proxy,
         connect_timeout: seconds(1),
         greeting_timeout: seconds(2),
         hedge: Some(Duration::from_millis(2999)),

@@ -58,8 +58,8 @@ pub static DIRECTORY: Section = Section {
             "filter",
             Text,
             Default("\"(&(objectClass=inetOrgPerson)(|(uid={user})(mail={user})))\""),
-            "How a user is found. `{user}` is the name that the client sent, `{local}` and `{domain}` are its parts \
-             before and behind the `@`; all are escaped.",
+            "How a user is found. `{user}` is the name that is looked up (see [User names](#user-names)), `{local}` and \
+             `{domain}` are its parts before and behind the `@`; all are escaped.",
         ),
         ldap(
             "island_attribute",
@@ -71,7 +71,7 @@ pub static DIRECTORY: Section = Section {
             "login_attribute",
             Text,
             Unset,
-            "The attribute with the name to log in with on the node; the name that the client sent without it.",
+            "The attribute with the name to log in with on the node; without it, `on_node` in `[usernames]` says which.",
         ),
         ldap("timeout", up_to(MINUTE), Default("\"2s\""), "For one whole search on one server."),
         ldap("connect_timeout", up_to(MINUTE), Default("\"2s\""), "For connecting, TLS and binding."),

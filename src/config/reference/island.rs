@@ -40,6 +40,14 @@ pub static ISLAND: Section = Section {
             Default("\"starttls\""),
             "How nodes are reached. What is configured happens, or the node is not used.",
         ),
+        key(
+            "forward",
+            Choice(&["off", "proxy", "id"]),
+            Default("\"off\""),
+            "How nodes learn the client's address: not at all; by a PROXY header of version 2 that begins each \
+             connection, probes included; or by ID (IMAP) and XCLIENT (POP3), as Dovecot reads them from its \
+             `login_trusted_networks`. The nodes must be set up for it.",
+        ),
         key("ca", Text, Unset, "A PEM file with the authorities for the nodes' certificates; the system's without it."),
         key(
             "connect_timeout",

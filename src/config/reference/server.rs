@@ -1,7 +1,7 @@
-//! The keys of `[server]`, `[log]`, `[tls]` and `[[listener]]`. Data only: nothing is read or decided here.
+//! The keys of `[server]`, `[log]` and `[tls]`. Data only: nothing is read or decided here.
 
 use super::Absent::{Default, Refused, Unset};
-use super::Kind::{Choice, Switch, Tables, Text};
+use super::Kind::{Choice, Tables, Text, Texts};
 use super::{DAY, Form, HOUR, MINUTE, Section, key, up_to, zero_up_to};
 
 /// `[server]`
@@ -31,6 +31,30 @@ pub static SERVER: Section = Section {
             Default("\"Authentication failed.\""),
             "The answer to unknown users. Use the words that the nodes use for a wrong password, so that the two cannot \
              be told apart. Printable ASCII, at most 200 characters.",
+        ),
+        key(
+            "master_users",
+            Texts,
+            Default("[]"),
+            "Who may log in as somebody else: with a name and password of their own and the other's name, as SASL PLAIN \
+             can say both (RFC 4616). The login goes where the other user's goes, and the node decides whether it takes \
+             it. Compared as they are typed. Everybody else who tries is refused.",
+        ),
+        key(
+            "imap_capabilities",
+            Texts,
+            Unset,
+            "What IMAP clients are told before the login that they can do behind it, as `[\"NAMESPACE\", \"MOVE\"]`; \
+             what all nodes in service announce without it. What mailferry does itself, as `STARTTLS` and `AUTH=PLAIN`, \
+             it says where it is true; `AUTH=XOAUTH2` and `AUTH=OAUTHBEARER` belong here where the nodes take tokens. \
+             At most 128 words of 64 characters.",
+        ),
+        key(
+            "pop3_capabilities",
+            Texts,
+            Unset,
+            "The same for POP3: lines of CAPA, as `[\"EXPIRE NEVER\", \"AUTH=XOAUTH2\"]`. Mechanisms are written as for \
+             IMAP.",
         ),
         key(
             "zone",
@@ -95,33 +119,5 @@ pub static CERTIFICATES: Section = Section {
             "A PEM file with the certificate, then its intermediates.",
         ),
         key("key", Text, Refused("\"/etc/mailferry/mail.key\""), "A PEM file with the private key."),
-    ],
-};
-
-/// `[[listener]]`
-pub static LISTENER: Section = Section {
-    path: "listener",
-    form: Form::Repeated,
-    meaning: "An address that clients connect to. At least one; each address once.",
-    keys: &[
-        key("protocol", Choice(&["imap", "pop3"]), Refused("\"imap\""), "What is spoken there."),
-        key(
-            "address",
-            Text,
-            Refused("\"[::]:993\""),
-            "IP address and port. `[::]` means every IPv6 and IPv4 address, `0.0.0.0` every IPv4 address.",
-        ),
-        key(
-            "tls",
-            Choice(&["implicit", "starttls", "off"]),
-            Default("\"implicit\""),
-            "TLS from the first octet (ports 993 and 995), after STARTTLS or STLS (143 and 110), or never.",
-        ),
-        key(
-            "cleartext_login",
-            Switch,
-            Default("false"),
-            "Whether passwords are accepted without TLS. Must be `true` with `tls = \"off\"`.",
-        ),
     ],
 };
