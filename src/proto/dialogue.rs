@@ -98,9 +98,9 @@ pub enum Declined {
     Privacy,
     /// The mechanism is not offered.
     Mechanism,
-    /// The name or password is empty, too long, or holds NUL, CR or LF; or the message of PLAIN has not three parts.
+    /// The name or password is empty, too long, or holds NUL, CR or LF; or the SASL message is malformed.
     Credentials,
-    /// The client wants to act as somebody else (RFC 4616 §2).
+    /// The client wants to act as somebody else (RFC 4616 §2: authzid), and is not one of [`Offer::master_users`].
     ForeignAuthzid,
 }
 

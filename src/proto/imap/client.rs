@@ -8,13 +8,12 @@ mod framing;
 
 use framing::{Behind, Collected, Collector, Discard, Discarded, Limit};
 
-use super::command::{self, Command, Header, Mechanism, Parsed, Place};
+use super::command::{self, Command, Header, Parsed, Place};
 use super::reply::{self, Bad, Bye, Done};
-use crate::names::UserName;
-use crate::proto::sasl::{self, Rejected};
+use crate::proto::sasl::{self, Answered, Exchange, Mechanism};
 use crate::proto::{
-    BAD_COMMANDS_MAX, Channel, Credentials, Declined, Farewell, Goodbye, Input, LoginRequest, NodeAcceptance,
-    NodeRefusal, Offer, Refusal, ReplyTo, Step,
+    BAD_COMMANDS_MAX, Channel, Declined, Farewell, Goodbye, Input, LoginRequest, NodeAcceptance, NodeRefusal, Offer,
+    Refusal, ReplyTo, Step,
 };
 use crate::secret::Secret;
 
@@ -43,26 +42,16 @@ enum State {
     /// The command has got its answer, and more of it comes.
     Discarding(Discard),
     /// A SASL response is being read.
-    Sasl(Exchange),
+    Sasl(Response),
     /// Nothing is read any more: TLS begins, or the connection ends.
     Over,
 }
 
 /// A SASL exchange: until it has ended, every line is a response.
-struct Exchange {
+struct Response {
     tag: Box<[u8]>,
-    awaited: Awaited,
+    exchange: Exchange,
     line: Collector,
-}
-
-/// What the next SASL response means.
-enum Awaited {
-    /// The message of PLAIN.
-    Plain,
-    /// The user name of LOGIN.
-    LoginName,
-    /// The password of LOGIN, for this user name.
-    LoginPassword(Secret),
 }
 
 impl Client {
@@ -86,7 +75,7 @@ impl Client {
                 State::Literal(held, missing) => self.literal(held, missing, input),
                 State::Overlong(tag, rest) => self.overlong(tag, rest, input),
                 State::Discarding(rest) => self.discarding(rest, input),
-                State::Sasl(exchange) => self.response(exchange, input),
+                State::Sasl(response) => self.response(response, input),
                 State::Over => Some(Step::Wait),
             };
             if let Some(step) = step {
@@ -200,16 +189,16 @@ impl Client {
         }
     }
 
-    fn response(&mut self, mut exchange: Exchange, input: &mut Input) -> Option<Step> {
-        match exchange.line.line(input, Limit::InAll(sasl::RESPONSE_MAX)) {
-            Collected::More => self.wait(State::Sasl(exchange)),
+    fn response(&mut self, mut response: Response, input: &mut Input) -> Option<Step> {
+        match response.line.line(input, Limit::InAll(sasl::RESPONSE_MAX)) {
+            Collected::More => self.wait(State::Sasl(response)),
             Collected::TooLong => Some(too_long()),
             Collected::Line => {
                 self.state = State::Command(Collector::default());
-                let Exchange { tag, awaited, line } = exchange;
+                let Response { tag, exchange, line } = response;
                 Some(match line.octets() {
                     b"*" => self.bad(&tag, Bad::Cancelled),
-                    octets => self.message(tag, awaited, octets),
+                    octets => self.message(tag, exchange, octets),
                 })
             }
         }
@@ -242,57 +231,44 @@ impl Client {
                 self.no(&tag, Declined::Privacy)
             }
             Command::Login { user, password } => {
-                self.login(tag, sasl::credentials(user.expose(), password.expose()), "LOGIN")
+                self.login(tag, sasl::by_password(user.expose(), password.expose(), "LOGIN"))
             }
-            Command::Authenticate { mechanism: Mechanism::Plain, initial } => {
-                self.exchange(tag, Awaited::Plain, initial, reply::EMPTY_CHALLENGE.to_vec())
+            Command::Authenticate { mechanism, initial } => {
+                match mechanism.filter(|mechanism| mechanism.is_offered(&self.offer)) {
+                    Some(mechanism) => self.exchange(tag, mechanism, initial.as_ref()),
+                    None => self.no(&tag, Declined::Mechanism),
+                }
             }
-            Command::Authenticate { mechanism: Mechanism::Login, initial } => {
-                self.exchange(tag, Awaited::LoginName, initial, reply::login_name_challenge())
-            }
-            Command::Authenticate { mechanism: Mechanism::Unknown, .. } => self.no(&tag, Declined::Mechanism),
         }
     }
 
-    fn exchange(&mut self, tag: Box<[u8]>, awaited: Awaited, initial: Option<Secret>, challenge: Vec<u8>) -> Step {
-        match initial.as_ref().map(Secret::expose) {
-            None => self.challenge(tag, awaited, challenge),
-            Some(b"=") => self.message(tag, awaited, b""),
-            Some(response) => self.message(tag, awaited, response),
+    fn exchange(&mut self, tag: Box<[u8]>, mechanism: Mechanism, initial: Option<&Secret>) -> Step {
+        let exchange = Exchange::new(mechanism);
+        match initial.map(Secret::expose) {
+            None => self.challenge(tag, exchange),
+            Some(b"=") => self.message(tag, exchange, b""),
+            Some(response) => self.message(tag, exchange, response),
         }
     }
 
-    fn message(&mut self, tag: Box<[u8]>, awaited: Awaited, response: &[u8]) -> Step {
+    fn message(&mut self, tag: Box<[u8]>, exchange: Exchange, response: &[u8]) -> Step {
         let Ok(message) = sasl::decode(response) else { return self.bad(&tag, Bad::Base64) };
-        match awaited {
-            Awaited::Plain => self.login(tag, sasl::plain(&message), "PLAIN"),
-            Awaited::LoginName => {
-                self.challenge(tag, Awaited::LoginPassword(message), reply::login_password_challenge())
-            }
-            Awaited::LoginPassword(user) => {
-                self.login(tag, sasl::credentials(user.expose(), message.expose()), "AUTH-LOGIN")
-            }
+        match exchange.answered(message, &self.offer.master_users) {
+            Answered::GoesOn(exchange) => self.challenge(tag, exchange),
+            Answered::Login(login) => self.login(tag, login),
         }
     }
 
-    fn challenge(&mut self, tag: Box<[u8]>, awaited: Awaited, challenge: Vec<u8>) -> Step {
-        self.state = State::Sasl(Exchange { tag, awaited, line: Collector::default() });
+    fn challenge(&mut self, tag: Box<[u8]>, exchange: Exchange) -> Step {
+        let challenge = reply::challenge(exchange.challenge());
+        self.state = State::Sasl(Response { tag, exchange, line: Collector::default() });
         Step::Reply(challenge)
     }
 
-    fn login(
-        &mut self,
-        tag: Box<[u8]>,
-        credentials: Result<(UserName, Secret), Rejected>,
-        mechanism: &'static str,
-    ) -> Step {
-        match credentials {
-            Ok((user, password)) => {
-                let credentials = Credentials::Password(password);
-                Step::Login(LoginRequest { user, master: None, credentials, mechanism }, ReplyTo { tag })
-            }
-            Err(Rejected::Credentials) => self.no(&tag, Declined::Credentials),
-            Err(Rejected::ForeignAuthzid) => self.no(&tag, Declined::ForeignAuthzid),
+    fn login(&mut self, tag: Box<[u8]>, login: Result<LoginRequest, Declined>) -> Step {
+        match login {
+            Ok(request) => Step::Login(request, ReplyTo { tag }),
+            Err(why) => self.no(&tag, why),
         }
     }
 
@@ -338,7 +314,7 @@ impl Client {
     pub(super) fn held(&self) -> usize {
         match &self.state {
             State::Command(held) | State::Literal(held, _) => held.capacity(),
-            State::Sasl(Exchange { line, .. }) => line.capacity() + sasl::RESPONSE_MAX,
+            State::Sasl(Response { line, .. }) => line.capacity() + sasl::RESPONSE_MAX,
             State::Opening | State::Overlong(..) | State::Discarding(_) | State::Over => 0,
         }
     }

@@ -15,7 +15,7 @@ use nom::sequence::{delimited, preceded, separated_pair, terminated};
 use nom::{Err, IResult, Parser};
 
 use super::reply::Bad;
-use crate::proto::sasl;
+use crate::proto::sasl::{self, Mechanism};
 use crate::secret::Secret;
 
 /// Longest command, in octets without its literals and its last line end. RFC 2683 §3.2.1.5 asks for 8000 at least.
@@ -121,24 +121,16 @@ pub(super) enum Command {
     StartTls,
     /// What the client says of itself is checked and forgotten.
     Id,
-    /// Both as the client meant them, without quotes; not yet checked by [`crate::proto::sasl::credentials`].
+    /// Both as the client meant them, without quotes; not yet checked by [`sasl::by_password`].
     Login {
         user: Secret,
         password: Secret,
     },
-    /// `initial` is base64, or the `=` that stands for an empty response (RFC 4959 §3).
+    /// `mechanism` is none of ours, if it is none; `initial` is base64, or the `=` that stands for an empty response (RFC 4959 §3).
     Authenticate {
-        mechanism: Mechanism,
+        mechanism: Option<Mechanism>,
         initial: Option<Secret>,
     },
-}
-
-/// What follows AUTHENTICATE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mechanism {
-    Plain,
-    Login,
-    Unknown,
 }
 
 /// Why the grammar stopped.
@@ -225,11 +217,7 @@ fn login(input: &[u8]) -> Parse<'_, Command> {
 }
 
 fn authenticate(input: &[u8]) -> Parse<'_, Command> {
-    let mechanism = map(take_while1(is_atom_octet), |name: &[u8]| match name.to_ascii_uppercase().as_slice() {
-        b"PLAIN" => Mechanism::Plain,
-        b"LOGIN" => Mechanism::Login,
-        _ => Mechanism::Unknown,
-    });
+    let mechanism = map(take_while1(is_atom_octet), Mechanism::named);
     let initial = map(take_while1(is_base64_octet), |octets: &[u8]| Secret::new(octets.to_vec()));
     let arguments = (preceded(tag(" "), mechanism), opt(preceded(tag(" "), initial)));
     map(arguments, |(mechanism, initial)| Command::Authenticate { mechanism, initial }).parse(input)

@@ -7,7 +7,7 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
-use crate::proto::{Declined, Farewell, NodeAcceptance, NodeRefusal, Offer, Refusal, sasl};
+use crate::proto::{Declined, Farewell, NodeAcceptance, NodeRefusal, Offer, Refusal};
 
 /// Always announced. ENABLE and IDLE work only behind the login, but some clients read no list other than this first
 /// one, and would poll instead of waiting.
@@ -18,9 +18,6 @@ const MECHANISMS: &str = " AUTH=PLAIN AUTH=LOGIN";
 
 /// Asks for the octets of a synchronising literal.
 pub(super) const GO_ON: &[u8] = b"+ Go on\r\n";
-
-/// The empty challenge of PLAIN. The space is part of it (RFC 3501 §9, `continue-req`).
-pub(super) const EMPTY_CHALLENGE: &[u8] = b"+ \r\n";
 
 /// Why a command is bad. Each counts against [`crate::proto::BAD_COMMANDS_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +136,7 @@ pub(super) fn bye(why: Bye) -> Vec<u8> {
     [b"* BYE ", text.as_bytes(), b"\r\n"].concat()
 }
 
-/// A challenge of the mechanism LOGIN.
+/// A SASL challenge, in base64. The space is part of an empty one too (RFC 3501 §9, `continue-req`).
 pub(super) fn challenge(encoded: &[u8]) -> Vec<u8> {
     [b"+ ", encoded, b"\r\n"].concat()
 }
@@ -179,14 +176,4 @@ pub(super) fn farewell(farewell: Farewell) -> Vec<u8> {
         Farewell::TooManyConnections => b"* BYE [UNAVAILABLE] Too many connections, please try again later\r\n",
     };
     text.to_vec()
-}
-
-/// The two challenges of LOGIN.
-pub(super) fn login_name_challenge() -> Vec<u8> {
-    challenge(sasl::LOGIN_USER_CHALLENGE)
-}
-
-/// See [`login_name_challenge`].
-pub(super) fn login_password_challenge() -> Vec<u8> {
-    challenge(sasl::LOGIN_PASSWORD_CHALLENGE)
 }

@@ -5,14 +5,14 @@
 
 use std::mem;
 
-use super::command::{self, Bad, Command, Mechanism};
+use super::command::{self, Bad, Command};
 use super::reply;
 use crate::names::UserName;
 use crate::proto::line::Line;
-use crate::proto::sasl::{self, BadBase64, Rejected};
+use crate::proto::sasl::{self, Answered, BadBase64, Exchange, Mechanism};
 use crate::proto::{
-    BAD_COMMANDS_MAX, Channel, Credentials, Declined, Farewell, Goodbye, Input, LoginRequest, NodeAcceptance,
-    NodeRefusal, Offer, Refusal, ReplyTo, Step,
+    BAD_COMMANDS_MAX, Channel, Declined, Farewell, Goodbye, Input, LoginRequest, NodeAcceptance, NodeRefusal, Offer,
+    Refusal, ReplyTo, Step,
 };
 use crate::secret::Secret;
 
@@ -41,13 +41,6 @@ enum State {
 /// USER was accepted; the very next line may be PASS (RFC 1939 §7).
 struct Named {
     user: UserName,
-}
-
-/// The SASL response that the next line is.
-enum Exchange {
-    Plain,
-    LoginUser,
-    LoginPassword(Named),
 }
 
 /// Inside a line that is too long.
@@ -190,34 +183,33 @@ impl Client {
             Command::Stls if self.offer.starttls() => Outcome::StartTls,
             Command::Stls => bad(reply::NO_STLS),
             Command::User(_) | Command::Pass(_) | Command::Auth { .. } if !self.offer.passwords_allowed() => {
-                Outcome::Decline(reply::passwords_refused(&self.offer).to_vec(), Declined::Privacy)
+                self.decline(Declined::Privacy)
             }
             Command::User(user) => self.user(user),
             Command::Pass(password) => match named {
-                Some(named) => self.login("USER", sasl::credentials(named.user.as_bytes(), password)),
+                Some(named) => self.login(sasl::by_password(named.user.as_bytes(), password, "USER")),
                 None => bad(reply::NO_USER),
             },
-            Command::Auth { mechanism: None, .. } => {
-                Outcome::Decline(reply::UNKNOWN_MECHANISM.to_vec(), Declined::Mechanism)
+            Command::Auth { mechanism, initial } => {
+                match mechanism.filter(|mechanism| mechanism.is_offered(&self.offer)) {
+                    Some(mechanism) => self.auth(mechanism, initial),
+                    None => self.decline(Declined::Mechanism),
+                }
             }
-            Command::Auth { mechanism: Some(mechanism), initial } => self.auth(mechanism, initial),
         }
     }
 
     fn user(&self, name: &[u8]) -> Outcome {
         match UserName::new(name) {
             Some(user) => Outcome::Say(reply::SEND_PASSWORD.to_vec(), State::Named(Named { user })),
-            None => self.reject(Rejected::Credentials),
+            None => self.decline(Declined::Credentials),
         }
     }
 
     /// AUTH, with or without an initial response; a lone `=` is an empty one (RFC 5034 §4). curl sends one with LOGIN
     /// too: the name.
     fn auth(&self, mechanism: Mechanism, initial: Option<&[u8]>) -> Outcome {
-        let exchange = match mechanism {
-            Mechanism::Plain => Exchange::Plain,
-            Mechanism::Login => Exchange::LoginUser,
-        };
+        let exchange = Exchange::new(mechanism);
         match initial {
             Some(b"=") => self.answer(exchange, Secret::new(Vec::new())),
             Some(response) => self.response(response, exchange),
@@ -237,34 +229,19 @@ impl Client {
     }
 
     fn answer(&self, exchange: Exchange, message: Secret) -> Outcome {
-        match exchange {
-            Exchange::Plain => self.login("PLAIN", sasl::plain(&message)),
-            Exchange::LoginUser => match UserName::new(message.expose()) {
-                Some(user) => challenge(Exchange::LoginPassword(Named { user })),
-                None => self.reject(Rejected::Credentials),
-            },
-            Exchange::LoginPassword(Named { user }) => {
-                self.login("AUTH-LOGIN", sasl::credentials(user.as_bytes(), message.expose()))
-            }
+        match exchange.answered(message, &self.offer.master_users) {
+            Answered::GoesOn(exchange) => challenge(exchange),
+            Answered::Login(login) => self.login(login),
         }
     }
 
-    fn login(&self, mechanism: &'static str, credentials: Result<(UserName, Secret), Rejected>) -> Outcome {
-        match credentials {
-            Ok((user, password)) => {
-                let credentials = Credentials::Password(password);
-                Outcome::Login(LoginRequest { user, master: None, credentials, mechanism })
-            }
-            Err(rejected) => self.reject(rejected),
-        }
+    fn login(&self, login: Result<LoginRequest, Declined>) -> Outcome {
+        login.map_or_else(|why| self.decline(why), Outcome::Login)
     }
 
     /// A login that reaches no node.
-    fn reject(&self, rejected: Rejected) -> Outcome {
-        match rejected {
-            Rejected::Credentials => Outcome::Decline(reply::auth_failed(&self.offer), Declined::Credentials),
-            Rejected::ForeignAuthzid => Outcome::Decline(reply::FOREIGN_AUTHZID.to_vec(), Declined::ForeignAuthzid),
-        }
+    fn decline(&self, why: Declined) -> Outcome {
+        Outcome::Decline(reply::declined(&self.offer, why), why)
     }
 }
 
@@ -276,12 +253,7 @@ fn bad(text: &[u8]) -> Outcome {
     Outcome::Bad(text.to_vec())
 }
 
-/// Asks for the response that the exchange is at. PLAIN's challenge is empty, but its space is not optional.
+/// Asks for the response that the exchange is at.
 fn challenge(exchange: Exchange) -> Outcome {
-    let challenge = match exchange {
-        Exchange::Plain => b"",
-        Exchange::LoginUser => sasl::LOGIN_USER_CHALLENGE,
-        Exchange::LoginPassword(_) => sasl::LOGIN_PASSWORD_CHALLENGE,
-    };
-    Outcome::Say(reply::challenge(challenge), State::Sasl(exchange))
+    Outcome::Say(reply::challenge(exchange.challenge()), State::Sasl(exchange))
 }

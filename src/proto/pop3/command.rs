@@ -9,6 +9,8 @@ use nom::combinator::{all_consuming, map, opt, rest};
 use nom::sequence::{preceded, terminated};
 use nom::{IResult, Parser};
 
+use crate::proto::sasl::Mechanism;
+
 /// One command of the AUTHORIZATION state. Everything else, known to POP3 or not, is [`Bad`].
 #[derive(PartialEq, Eq)]
 pub(super) enum Command<'a> {
@@ -31,15 +33,6 @@ pub(super) enum Command<'a> {
         /// The initial response as sent; a lone `=` is the empty one.
         initial: Option<&'a [u8]>,
     },
-}
-
-/// A SASL mechanism whose outcome is a password that can be replayed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mechanism {
-    /// RFC 4616.
-    Plain,
-    /// Never standardised.
-    Login,
 }
 
 /// Why a line is no command.
@@ -100,17 +93,7 @@ fn auth(line: &[u8]) -> IResult<&[u8], Command<'_>> {
     let (line, name) = preceded(tag_no_case("AUTH "), word).parse(line)?;
     let (line, initial) = opt(preceded(tag(" "), word)).parse(line)?;
     let (line, _) = spaces(line)?;
-    Ok((line, Command::Auth { mechanism: mechanism(name), initial }))
-}
-
-fn mechanism(name: &[u8]) -> Option<Mechanism> {
-    if name.eq_ignore_ascii_case(b"PLAIN") {
-        Some(Mechanism::Plain)
-    } else if name.eq_ignore_ascii_case(b"LOGIN") {
-        Some(Mechanism::Login)
-    } else {
-        None
-    }
+    Ok((line, Command::Auth { mechanism: Mechanism::named(name), initial }))
 }
 
 fn word(line: &[u8]) -> IResult<&[u8], &[u8]> {

@@ -107,7 +107,7 @@ impl Hello {
     pub fn replay(self, user: UserName, password: Secret) -> Result<Replay, NodeFault> {
         let HelloState::Ready(capabilities) = self.state else { return Err(NodeFault::NoMechanism) };
         let state = if capabilities.plain {
-            ReplayState::Auth(sasl::encode(&sasl::plain_message(&user, &password)))
+            ReplayState::Auth(sasl::encode(&sasl::plain_message(&user, None, &password)))
         } else if !capabilities.user {
             return Err(NodeFault::NoMechanism);
         } else if user.as_bytes().contains(&b' ') || password.expose().iter().any(|o| matches!(o, 0 | b'\r' | b'\n')) {

@@ -5,7 +5,7 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
-use crate::proto::{Farewell, NodeAcceptance, NodeRefusal, Offer, Refusal};
+use crate::proto::{Declined, Farewell, NodeAcceptance, NodeRefusal, Offer, Refusal};
 
 /// Longest first line of an answer, in octets with its CRLF (RFC 2449 §4).
 const ANSWER_MAX: usize = 512;
@@ -19,10 +19,8 @@ pub(super) const BAD_OCTETS: &[u8] = b"-ERR NUL or CR inside a line\r\n";
 pub(super) const LINE_TOO_LONG: &[u8] = b"-ERR line too long\r\n";
 pub(super) const NO_USER: &[u8] = b"-ERR USER comes first\r\n";
 pub(super) const NO_STLS: &[u8] = b"-ERR no STLS here\r\n";
-pub(super) const UNKNOWN_MECHANISM: &[u8] = b"-ERR unknown mechanism\r\n";
 pub(super) const BAD_BASE64: &[u8] = b"-ERR this is not base64\r\n";
 pub(super) const CANCELLED: &[u8] = b"-ERR cancelled\r\n";
-pub(super) const FOREIGN_AUTHZID: &[u8] = b"-ERR [AUTH] nobody may log in for somebody else\r\n";
 pub(super) const TOO_MANY_BAD_COMMANDS: &[u8] = b"-ERR too many bad commands\r\n";
 pub(super) const OTHER_PROTOCOL: &[u8] = b"-ERR this is a POP3 server\r\n";
 
@@ -50,16 +48,7 @@ pub(super) fn mechanisms(offer: &Offer) -> &'static [u8] {
     if offer.passwords_allowed() { b"+OK\r\nPLAIN\r\nLOGIN\r\n.\r\n" } else { b"+OK\r\n.\r\n" }
 }
 
-/// The answer to a command that would carry a password over a channel where none may pass.
-pub(super) fn passwords_refused(offer: &Offer) -> &'static [u8] {
-    if offer.starttls() {
-        b"-ERR [SYS/PERM] use STLS first\r\n"
-    } else {
-        b"-ERR [SYS/PERM] no passwords without TLS, which is not offered here\r\n"
-    }
-}
-
-/// A SASL challenge, already in base64 (RFC 5034 §4).
+/// A SASL challenge, already in base64. The space is part of an empty one too (RFC 5034 §4).
 pub(super) fn challenge(base64: &[u8]) -> Vec<u8> {
     [b"+ ", base64, b"\r\n"].concat()
 }
@@ -67,6 +56,17 @@ pub(super) fn challenge(base64: &[u8]) -> Vec<u8> {
 /// What a wrong password hears.
 pub(super) fn auth_failed(offer: &Offer) -> Vec<u8> {
     answer("-ERR [AUTH]", offer.auth_failed_text.as_bytes())
+}
+
+/// The answer to a login that no node is asked about.
+pub(super) fn declined(offer: &Offer, why: Declined) -> Vec<u8> {
+    match why {
+        Declined::Credentials => auth_failed(offer),
+        Declined::ForeignAuthzid => answer("-ERR [AUTH]", b"nobody may log in for somebody else"),
+        Declined::Privacy if offer.starttls() => answer("-ERR [SYS/PERM]", b"use STLS first"),
+        Declined::Privacy => answer("-ERR [SYS/PERM]", b"no passwords without TLS, which is not offered here"),
+        Declined::Mechanism => answer("-ERR", b"unknown mechanism"),
+    }
 }
 
 pub(super) fn refusal(offer: &Offer, refusal: Refusal) -> Vec<u8> {

@@ -164,7 +164,7 @@ impl Held {
 }
 
 fn plain(user: &UserName, password: &Secret, initial_response: bool) -> VecDeque<Secret> {
-    let response = sasl::encode(&sasl::plain_message(user, password));
+    let response = sasl::encode(&sasl::plain_message(user, None, password));
     let parts = if initial_response {
         vec![[LOGIN_TAG, b" AUTHENTICATE PLAIN ", response.expose(), b"\r\n"].concat()]
     } else {

@@ -249,8 +249,9 @@ fn r_sasl_02_malformed_messages_reach_no_node() {
         tls(format!("AUTH PLAIN\r\n{message}\r\n"), &["say: + ", AUTH_FAILED]);
     }
     // LOGIN: an empty name, a name with NUL, an empty password, a password with LF.
-    for responses in ["\r\n", "YQBi\r\n"] {
-        tls(format!("AUTH LOGIN\r\n{responses}"), &["say: + VXNlcm5hbWU6\\r\\n", AUTH_FAILED]);
+    for name in ["", "YQBi"] {
+        let (ask_name, ask_password) = ("say: + VXNlcm5hbWU6\\r\\n", "say: + UGFzc3dvcmQ6\\r\\n");
+        tls(format!("AUTH LOGIN\r\n{name}\r\nc2VjcmV0\r\n"), &[ask_name, ask_password, AUTH_FAILED]);
     }
     for password in ["", "eAo="] {
         tls(format!("AUTH LOGIN Ym9i\r\n{password}\r\n"), &["say: + UGFzc3dvcmQ6\\r\\n", AUTH_FAILED]);
@@ -277,7 +278,7 @@ fn r_sasl_05_login_asks_for_the_name_unless_it_came_at_once() {
     let (name, password) = ("say: + VXNlcm5hbWU6\\r\\n", "say: + UGFzc3dvcmQ6\\r\\n");
     tls("AUTH LOGIN\r\nYm9i\r\nc2VjcmV0\r\n", &[name, password, SASL_LOGIN, AUTH_FAILED]);
     tls("AUTH LOGIN Ym9i\r\nc2VjcmV0\r\n", &[password, SASL_LOGIN, AUTH_FAILED]);
-    tls("AUTH LOGIN =\r\n", &[AUTH_FAILED]);
+    tls("AUTH LOGIN =\r\nc2VjcmV0\r\n", &[password, AUTH_FAILED]);
 }
 
 #[test]
