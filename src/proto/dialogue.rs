@@ -85,7 +85,8 @@ pub enum Step {
     Decline(Vec<u8>, Declined),
     /// The client wants to log in. Whatever is left in the input is held until the answer is known.
     Login(LoginRequest, ReplyTo),
-    /// Send this, then ask for the next step: the client is a proxy, and says this of its own client.
+    /// Send this, then ask for the next step: the client is a proxy, and says this of its own client. What may not be
+    /// believed of it is left out already.
     Introduced(Vec<u8>, Claim),
     /// Send this and close the connection; whatever is left in the input is dropped.
     Close(Vec<u8>, Goodbye),
@@ -204,7 +205,9 @@ impl ClientDialogue {
         }
     }
 
-    /// The answer to a login that the node refused: its own code and text.
+    /// The answer to a login that the node refused: its own code and text. If the node had a challenge first, that is the
+    /// answer; what the client says to it is dropped, and then it hears the rest from [`Self::step`], or from
+    /// [`Self::farewell`].
     pub fn relay_refusal(&mut self, to: ReplyTo, refused: &NodeRefusal) -> Vec<u8> {
         match self {
             Self::Imap(client) => client.relay_refusal(to, refused),
@@ -220,7 +223,15 @@ impl ClientDialogue {
         }
     }
 
-    /// The last line before mailferry closes the connection on its own.
+    /// The only line to a client that is not let in. It stands in place of a greeting.
+    pub fn turned_away(protocol: Protocol) -> Vec<u8> {
+        match protocol {
+            Protocol::Imap => imap::client::Client::turned_away(),
+            Protocol::Pop3 => pop3::client::Client::turned_away(),
+        }
+    }
+
+    /// The last line before mailferry closes the connection on its own, behind the answer to a login that is still due.
     pub fn farewell(&self, farewell: Farewell) -> Vec<u8> {
         match self {
             Self::Imap(client) => client.farewell(farewell),

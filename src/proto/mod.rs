@@ -8,6 +8,7 @@
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod claim;
 pub mod credentials;
 pub mod dialogue;
 pub mod extensions;

@@ -5,11 +5,12 @@
 //! A transcript shows how long a password is, never its octets.
 
 use std::iter;
+use std::sync::Arc;
 
 use crate::names::UserName;
 use crate::proto::{
     Channel, ClientDialogue, CommandStep, Credentials, HelloStep, Input, NodeAnswer, NodeFault, NodeHello, NodeLogin,
-    Offer, Protocol, Refusal, ReplayStep, Step, sasl,
+    NodeRefusal, Offer, Protocol, Refusal, RefusalKind, ReplayStep, Step, TokenMechanism, sasl,
 };
 use crate::secret::Secret;
 
@@ -53,7 +54,15 @@ pub fn offer(channel: Channel) -> Offer {
     }
 }
 
-/// What a dialogue says to a client that sends `data`. Every login is refused, and a handshake uses no octets up.
+/// An offer of a site whose nodes take tokens and can do more than they must.
+pub fn rich_offer(channel: Channel) -> Offer {
+    let words = [&b"AUTH=XOAUTH2"[..], b"AUTH=OAUTHBEARER", b"IDLE", b"IMAP4rev2", b"TOP", b"UIDL", b"EXPIRE 30"];
+    let masters = UserName::new(b"admin").into_iter().collect();
+    Offer { extensions: Arc::new(words.into_iter().collect()), master_users: masters, ..offer(channel) }
+}
+
+/// What a dialogue says to a client that sends `data`. Every login is refused, a token with a challenge, and a handshake
+/// uses no octets up.
 pub fn client_transcript(protocol: Protocol, offer: Offer, data: &[u8], reads: Reads<'_>) -> Vec<String> {
     let mut run = Run::new(data, reads);
     let mut dialogue = ClientDialogue::new(protocol, offer);
@@ -71,7 +80,11 @@ pub fn client_transcript(protocol: Protocol, offer: Offer, data: &[u8], reads: R
             Step::Login(request, to) => {
                 let octets = request.credentials.secret().expose().len();
                 run.note(&format!("login by {}, {octets} octets, as", request.mechanism), request.user.as_bytes());
-                run.note("say", &dialogue.refuse(to, Refusal::AuthenticationFailed));
+                let answer = match request.credentials {
+                    Credentials::Password(_) => dialogue.refuse(to, Refusal::AuthenticationFailed),
+                    Credentials::Token(..) => dialogue.relay_refusal(to, &token_refusal()),
+                };
+                run.note("say", &answer);
             }
             Step::Close(text, goodbye) => {
                 run.note(&format!("close ({goodbye:?})"), &text);
@@ -79,6 +92,12 @@ pub fn client_transcript(protocol: Protocol, offer: Offer, data: &[u8], reads: R
             }
         }
     }
+}
+
+/// What a node says of every token.
+fn token_refusal() -> NodeRefusal {
+    let (kind, text) = (RefusalKind::WrongPassword, b"[AUTH] bad token".to_vec());
+    NodeRefusal { kind, text, challenge: Some(b"eyJzdGF0dXMiOiI0MDEifQ==".to_vec()) }
 }
 
 /// What a dialogue says to a node that sends `data`, up to its answer to a login as [`USER`] with [`PASSWORD`].
@@ -142,7 +161,8 @@ pub fn client_is_chunking_proof(protocol: Protocol, data: &[u8]) {
         1 => Channel::Upgradable,
         _ => Channel::Clear,
     };
-    let offer = Offer { cleartext_login: choice & 0x80 != 0, ..offer(channel) };
+    let offer = if choice & 0x40 != 0 { rich_offer(channel) } else { offer(channel) };
+    let offer = Offer { cleartext_login: choice & 0x80 != 0, is_trusted: choice & 0x20 != 0, ..offer };
     let transcript = |reads| client_transcript(protocol, offer.clone(), data, reads);
     let whole = transcript(Reads::Whole);
     assert_eq!(whole, transcript(Reads::Sizes(data)), "cut into small reads");
@@ -161,12 +181,22 @@ pub fn node_is_chunking_proof(protocol: Protocol, data: &[u8]) {
     }
 }
 
-/// Asserts that base64 and the message of PLAIN are read in one way only: what was read, written again, is the same.
+/// Asserts that base64 and the messages are read in one way only: what was read, written again, is the same or is read
+/// the same.
 pub fn sasl_is_unambiguous(data: &[u8]) {
     if let Ok(message) = sasl::decode(data) {
         assert_eq!(sasl::encode(&message).expose(), data, "base64 in a second spelling");
     }
     let message = Secret::new(data.to_vec());
+    for mechanism in TokenMechanism::ALL {
+        let Ok(login) = sasl::token(mechanism, &message) else { continue };
+        let written = sasl::token_message(mechanism, &login.user, login.credentials.secret());
+        let Some(again) = written.and_then(|written| sasl::token(mechanism, &written).ok()) else {
+            panic!("a token was read that cannot be written");
+        };
+        assert!(again.user == login.user, "a token was written for somebody else");
+        assert_eq!(again.credentials.secret().expose(), login.credentials.secret().expose(), "another token");
+    }
     let Ok(login) = sasl::plain(&message, &[]) else { return };
     let written = sasl::plain_message(&login.user, None, login.credentials.secret());
     assert!(data.ends_with(written.expose()), "PLAIN was read as somebody else's");

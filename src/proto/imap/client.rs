@@ -10,6 +10,7 @@ use framing::{Behind, Collected, Collector, Discard, Discarded, Limit};
 
 use super::command::{self, Command, Header, Parsed, Place};
 use super::reply::{self, Bad, Bye, Done};
+use crate::proto::claim::Facts;
 use crate::proto::sasl::{self, Answered, Exchange, Mechanism};
 use crate::proto::{
     BAD_COMMANDS_MAX, Channel, Declined, Farewell, Goodbye, Input, LoginRequest, NodeAcceptance, NodeRefusal, Offer,
@@ -27,6 +28,10 @@ pub struct Client {
     offer: Offer,
     /// Since the connection began, also across STARTTLS.
     bad_commands: u32,
+    /// Whether the client has sent CAPABILITY: one that asks does not look for the list in our answers.
+    has_asked: bool,
+    /// Whether the client has sent ID. Only the first one counts, as with Dovecot.
+    has_identified: bool,
     state: State,
 }
 
@@ -43,6 +48,9 @@ enum State {
     Discarding(Discard),
     /// A SASL response is being read.
     Sasl(Response),
+    /// A node's challenge says why a token was refused. The client must answer it; that line is dropped, whatever it is,
+    /// and then the login has this answer.
+    Refused(Vec<u8>, Collector),
     /// Nothing is read any more: TLS begins, or the connection ends.
     Over,
 }
@@ -57,7 +65,7 @@ struct Response {
 impl Client {
     /// A dialogue at its beginning.
     pub fn new(offer: Offer) -> Self {
-        Self { offer, bad_commands: 0, state: State::Opening }
+        Self { offer, bad_commands: 0, has_asked: false, has_identified: false, state: State::Opening }
     }
 
     /// The greeting, with the capabilities.
@@ -76,6 +84,7 @@ impl Client {
                 State::Overlong(tag, rest) => self.overlong(tag, rest, input),
                 State::Discarding(rest) => self.discarding(rest, input),
                 State::Sasl(response) => self.response(response, input),
+                State::Refused(answer, line) => self.refused(answer, line, input),
                 State::Over => Some(Step::Wait),
             };
             if let Some(step) = step {
@@ -87,7 +96,7 @@ impl Client {
     /// The dialogue under TLS: it has forgotten all that was said in clear text, but for the number of bad commands.
     pub fn upgraded(self) -> Self {
         let offer = Offer { channel: Channel::Tls, ..self.offer };
-        Self { offer, bad_commands: self.bad_commands, state: State::Opening }
+        Self { bad_commands: self.bad_commands, ..Self::new(offer) }
     }
 
     /// The answer to a login that mailferry itself refuses.
@@ -95,19 +104,29 @@ impl Client {
         reply::refusal(&self.offer, &to.tag, refusal)
     }
 
-    /// The answer to a login that the node refused: its own code and text.
+    /// The answer to a login that the node refused: its own code and text, or first its challenge.
     pub fn relay_refusal(&mut self, to: ReplyTo, refused: &NodeRefusal) -> Vec<u8> {
-        reply::relayed_refusal(&self.offer, &to.tag, refused)
+        let answer = reply::relayed_refusal(&self.offer, &to.tag, refused);
+        let Some(challenge) = &refused.challenge else { return answer };
+        self.state = State::Refused(answer, Collector::default());
+        reply::challenge(challenge)
     }
 
     /// The answer to a login that the node accepted.
     pub fn accept(self, to: ReplyTo, accepted: &NodeAcceptance) -> Vec<u8> {
-        reply::acceptance(&to.tag, accepted)
+        reply::acceptance(&to.tag, accepted, self.has_asked)
     }
 
-    /// The last line before mailferry closes the connection on its own.
+    /// See [`ClientDialogue::turned_away`](crate::proto::ClientDialogue::turned_away).
+    pub fn turned_away() -> Vec<u8> {
+        reply::farewell(Farewell::TooManyConnections)
+    }
+
+    /// The last line before mailferry closes the connection on its own. A login that was refused and has not been told
+    /// so is told.
     pub fn farewell(&self, farewell: Farewell) -> Vec<u8> {
-        reply::farewell(farewell)
+        let State::Refused(answer, _) = &self.state else { return reply::farewell(farewell) };
+        [answer.as_slice(), &reply::farewell(farewell)].concat()
     }
 
     // ── reading: `None` means that the state has changed and the input should be looked at again ────────────────────
@@ -204,6 +223,20 @@ impl Client {
         }
     }
 
+    fn refused(&mut self, mut answer: Vec<u8>, mut line: Collector, input: &mut Input) -> Option<Step> {
+        match line.line(input, Limit::InAll(sasl::RESPONSE_MAX)) {
+            Collected::More => self.wait(State::Refused(answer, line)),
+            Collected::TooLong => {
+                answer.extend(reply::bye(Bye::TooLong));
+                Some(Step::Close(answer, Goodbye::TooLong))
+            }
+            Collected::Line => {
+                self.state = State::Command(Collector::default());
+                Some(Step::Reply(answer))
+            }
+        }
+    }
+
     fn wait(&mut self, state: State) -> Option<Step> {
         self.state = state;
         Some(Step::Wait)
@@ -218,9 +251,12 @@ impl Client {
 
     fn execute(&mut self, tag: Box<[u8]>, command: Command) -> Step {
         match command {
-            Command::Capability => Step::Reply(reply::capability(&self.offer, &tag)),
+            Command::Capability => {
+                self.has_asked = true;
+                Step::Reply(reply::capability(&self.offer, &tag))
+            }
             Command::Noop => Step::Reply(reply::ok(&tag, Done::Noop)),
-            Command::Id => Step::Reply(reply::id(&tag)),
+            Command::Id(facts) => self.identified(&tag, facts),
             Command::Logout => self.close(reply::logout(&tag), Goodbye::Logout),
             Command::StartTls if self.offer.starttls() => {
                 self.state = State::Over;
@@ -239,6 +275,14 @@ impl Client {
                     None => self.no(&tag, Declined::Mechanism),
                 }
             }
+        }
+    }
+
+    fn identified(&mut self, tag: &[u8], facts: Facts) -> Step {
+        let is_first = !std::mem::replace(&mut self.has_identified, true);
+        match facts.claim(self.offer.is_trusted).filter(|_| is_first) {
+            Some(claim) => Step::Introduced(reply::id(tag), claim),
+            None => Step::Reply(reply::id(tag)),
         }
     }
 
@@ -313,7 +357,7 @@ impl Client {
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         match &self.state {
-            State::Command(held) | State::Literal(held, _) => held.capacity(),
+            State::Command(held) | State::Literal(held, _) | State::Refused(_, held) => held.capacity(),
             State::Sasl(Response { line, .. }) => line.capacity() + sasl::RESPONSE_MAX,
             State::Opening | State::Overlong(..) | State::Discarding(_) | State::Over => 0,
         }

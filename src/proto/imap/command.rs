@@ -15,6 +15,7 @@ use nom::sequence::{delimited, preceded, separated_pair, terminated};
 use nom::{Err, IResult, Parser};
 
 use super::reply::Bad;
+use crate::proto::claim::{Fact, Facts};
 use crate::proto::sasl::{self, Mechanism};
 use crate::secret::Secret;
 
@@ -119,8 +120,8 @@ pub(super) enum Command {
     Noop,
     Logout,
     StartTls,
-    /// What the client says of itself is checked and forgotten.
-    Id,
+    /// What the client says of itself is checked and forgotten, but for what a proxy says of the client behind it.
+    Id(Facts),
     /// Both as the client meant them, without quotes; not yet checked by [`sasl::by_password`].
     Login {
         user: Secret,
@@ -224,22 +225,42 @@ fn authenticate(input: &[u8]) -> Parse<'_, Command> {
 }
 
 fn identity(input: &[u8]) -> Parse<'_, Command> {
-    let pair = separated_pair(id_string(ID_KEY_MAX), tag(" "), alt((id_nil, id_string(ID_VALUE_MAX))));
-    let pairs = verify(separated_list0(tag(" "), value((), pair)), |pairs: &Vec<()>| pairs.len() <= ID_PAIRS_MAX);
+    let mut facts = Facts::default();
+    let content = alt((map(id_nil, |()| None), map(id_string(ID_VALUE_MAX), Some)));
+    let pair = separated_pair(id_string(ID_KEY_MAX), tag(" "), content);
+    let noted = map(pair, |(key, content)| {
+        if let (Some(fact), Some(content)) = (fact(key.expose()), content) {
+            facts.note(fact, content.expose());
+        }
+    });
+    let pairs = verify(separated_list0(tag(" "), noted), |pairs: &Vec<()>| pairs.len() <= ID_PAIRS_MAX);
     // Python's aioimaplib writes spaces at the inner side of the parentheses.
     let list = delimited((tag("("), opt(tag(" "))), pairs, (opt(tag(" ")), tag(")")));
-    map(alt((id_nil, value((), list))), |()| Command::Id).parse(input)
+    let (input, ()) = alt((id_nil, value((), list))).parse(input)?;
+    Ok((input, Command::Id(facts)))
+}
+
+/// The field names with which Dovecot's proxies introduce their clients. Field names have no case (RFC 2971 §3.3).
+fn fact(key: &[u8]) -> Option<Fact> {
+    match key.to_ascii_lowercase().as_slice() {
+        b"x-originating-ip" => Some(Fact::ClientAddress),
+        b"x-originating-port" => Some(Fact::ClientPort),
+        b"x-connected-ip" => Some(Fact::ConnectedAddress),
+        b"x-connected-port" => Some(Fact::ConnectedPort),
+        b"x-proxy-ttl" => Some(Fact::Ttl),
+        _ => None,
+    }
 }
 
 fn id_nil(input: &[u8]) -> Parse<'_, ()> {
     value((), tag_no_case("NIL")).parse(input)
 }
 
-fn id_string(max: usize) -> impl Fn(&[u8]) -> Parse<'_, ()> {
+fn id_string(max: usize) -> impl Fn(&[u8]) -> Parse<'_, Secret> {
     move |input| {
         let literal = verify(literal(max, Place::Identity), |octets: &[u8]| !octets.contains(&0));
         let quoted = verify(quoted, move |octets: &Secret| octets.expose().len() <= max);
-        alt((value((), quoted), value((), literal))).parse(input)
+        alt((quoted, map(literal, |octets: &[u8]| Secret::new(octets.to_vec())))).parse(input)
     }
 }
 

@@ -1,20 +1,35 @@
 //! Every text that mailferry says to an IMAP client, and the capabilities that it announces.
 //!
-//! All texts are constants, but for the host name and the refusal's words from the configuration and what a node said
-//! about a login. Of the client's octets only a validated tag is ever written back: a mail port must not be a mirror
-//! for other protocols. A response code is always exactly one atom, because some clients take a code with arguments for
-//! none, and a refusal without a code for a wrong password.
+//! All texts are constants, but for the host name and the refusal's words from the configuration, what a node said about
+//! a login, and the words of what nodes can do. Of the client's octets only a validated tag is ever written back: a mail
+//! port must not be a mirror for other protocols. A response code is always exactly one atom, because some clients take a
+//! code with arguments for none, and a refusal without a code for a wrong password.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
+use crate::proto::sasl::Mechanism;
 use crate::proto::{Declined, Farewell, NodeAcceptance, NodeRefusal, Offer, Refusal};
 
-/// Always announced. ENABLE and IDLE work only behind the login, but some clients read no list other than this first
-/// one, and would poll instead of waiting.
-const CAPABILITIES: &str = "IMAP4rev1 SASL-IR LITERAL- ID ENABLE IDLE";
+/// Always announced: what we do ourselves before the login.
+const CAPABILITIES: &str = "IMAP4rev1 SASL-IR LITERAL- ID";
 
-/// The mechanisms that a password can be replayed from; what challenges the password cannot be proxied.
-const MECHANISMS: &str = " AUTH=PLAIN AUTH=LOGIN";
+/// What a node may say and we do not repeat: it tells what works before the login, which is ours to say; or it invites
+/// the client to leave for another server with its password (RFC 2221, 2193), or to become another user on a node that
+/// was chosen for this one (RFC 8437). LANGUAGE is a command of every state (RFC 5255 §3.1), and none of ours.
+const NOT_REPEATED: [&str; 12] = [
+    "ID",
+    "IMAP4",
+    "IMAP4REV1",
+    "LANGUAGE",
+    "LITERAL+",
+    "LITERAL-",
+    "LOGIN-REFERRALS",
+    "LOGINDISABLED",
+    "MAILBOX-REFERRALS",
+    "SASL-IR",
+    "STARTTLS",
+    "UNAUTHENTICATE",
+];
 
 /// Asks for the octets of a synchronising literal.
 pub(super) const GO_ON: &[u8] = b"+ Go on\r\n";
@@ -70,14 +85,30 @@ pub(super) enum Bye {
     OtherProtocol,
 }
 
-/// The capabilities before the login: the one list for greeting and CAPABILITY.
+/// The capabilities before the login: the one list for greeting and CAPABILITY. Much of it works only behind the login,
+/// but some clients read no other list than this first one, and would poll instead of using IDLE.
 fn capabilities(offer: &Offer) -> String {
-    let mut list = String::from(CAPABILITIES);
+    // As the RFC writes it, for whoever does not compare without case.
+    let spelled = |word| if word == "IMAP4REV2" { "IMAP4rev2" } else { word };
+    let mut words = vec![CAPABILITIES.to_owned()];
+    words.extend(offer.extensions.iter().filter(|word| is_repeated(word)).map(|word| spelled(word).to_owned()));
     if offer.starttls() {
-        list.push_str(" STARTTLS");
+        words.push("STARTTLS".to_owned());
     }
-    list.push_str(if offer.passwords_allowed() { MECHANISMS } else { " LOGINDISABLED" });
-    list
+    if !offer.passwords_allowed() {
+        words.push("LOGINDISABLED".to_owned());
+    }
+    words.extend(Mechanism::offered(offer).map(|mechanism| format!("AUTH={}", mechanism.name())));
+    words.join(" ")
+}
+
+/// Whether a word of the nodes tells a client what it can do behind the login.
+fn is_repeated(word: &str) -> bool {
+    // An atom, or it could end the greeting's code.
+    let is_atom = word.bytes().all(|octet| octet.is_ascii_graphic() && !b"(){%*\"\\]".contains(&octet));
+    // What a private word means, and in which state, is not known. XLIST is: old clients find their folders by it.
+    let is_private = word.starts_with('X') && word != "XLIST";
+    is_atom && !is_private && !word.starts_with("AUTH=") && !NOT_REPEATED.contains(&word)
 }
 
 /// The greeting, with the capabilities as its code.
@@ -161,10 +192,19 @@ pub(super) fn relayed_refusal(offer: &Offer, tag: &[u8], refused: &NodeRefusal) 
     [tag, b" NO ", &refused.text, b"\r\n"].concat()
 }
 
-/// A node's acceptance in its own words, behind the untagged lines that came with it.
-pub(super) fn acceptance(tag: &[u8], accepted: &NodeAcceptance) -> Vec<u8> {
+/// A node's acceptance in its own words, behind the untagged lines that came with it, and its capabilities: as a code in
+/// the tagged line, where there is room for one, or in a line of their own for a client that has asked before.
+pub(super) fn acceptance(tag: &[u8], accepted: &NodeAcceptance, has_asked: bool) -> Vec<u8> {
     let text: &[u8] = if accepted.text.is_empty() { b"Logged in" } else { &accepted.text };
-    [&accepted.untagged, tag, b" OK ", text, b"\r\n"].concat()
+    let list: &[u8] = &accepted.capabilities;
+    let (line, code) = if list.is_empty() {
+        (Vec::new(), Vec::new())
+    } else if has_asked || text.starts_with(b"[") || list.contains(&b']') {
+        ([b"* CAPABILITY ", list, b"\r\n"].concat(), Vec::new())
+    } else {
+        (Vec::new(), [b"[CAPABILITY ", list, b"] "].concat())
+    };
+    [&accepted.untagged, &line, tag, b" OK ", &code, text, b"\r\n"].concat()
 }
 
 /// The last line of a connection that mailferry ends.

@@ -1,12 +1,18 @@
 //! How the tests of both dialogues talk, and what must hold for whatever octets in whatever pieces.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::client::Client;
 use super::node::Hello;
 use crate::names::UserName;
-use crate::proto::{Channel, Goodbye, HelloStep, Input, NodeAnswer, NodeFault, Offer, Refusal, ReplayStep, Step};
+use crate::proto::{
+    Channel, Claim, Credentials, Goodbye, HelloStep, Input, NodeAnswer, NodeFault, NodeRefusal, Offer, Refusal,
+    RefusalKind, ReplayStep, Step,
+};
 use crate::secret::Secret;
 
 pub(super) fn offer(channel: Channel) -> Offer {
@@ -21,12 +27,19 @@ pub(super) fn offer(channel: Channel) -> Offer {
     }
 }
 
+/// Where nodes take tokens and can do much.
+pub(super) fn all(channel: Channel) -> Offer {
+    let words = [&b"AUTH=XOAUTH2"[..], b"AUTH=OAUTHBEARER", b"IDLE", b"IMAP4rev2", b"MOVE"];
+    Offer { extensions: Arc::new(words.into_iter().collect()), ..offer(channel) }
+}
+
 /// One thing that a dialogue said, and how many octets it had used by then.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Said {
     Reply(String),
     StartTls(String, usize),
-    /// Tag, user, password, mechanism.
+    Introduced(String, Claim),
+    /// Tag, user (and who acts for him), password or token, mechanism.
     Login([String; 4], usize),
     Close(String, Goodbye),
 }
@@ -39,8 +52,11 @@ fn shown(octets: &[u8]) -> String {
     octets.escape_ascii().to_string()
 }
 
-/// Feeds a client's octets in pieces of the given sizes, over and over, and refuses every login. Also checks what must
-/// always hold: nothing is held beyond its bound, and after the end nothing is said or read.
+/// What a node is made to say of every token, in base64: `{"status":"401"}`.
+pub(super) const CHALLENGE: &str = "eyJzdGF0dXMiOiI0MDEifQ==";
+
+/// Feeds a client's octets in pieces of the given sizes, over and over, and refuses every login, a token in a node's words.
+/// Also checks what must always hold: nothing is held beyond its bound, and after the end nothing is said or read.
 pub(super) fn talk(offer: &Offer, octets: &[u8], sizes: &[usize]) -> Vec<Said> {
     let mut client = Client::new(offer.clone());
     let mut input = Input::new();
@@ -55,15 +71,20 @@ pub(super) fn talk(offer: &Offer, octets: &[u8], sizes: &[usize]) -> Vec<Said> {
             let used = fed - input.len();
             match step {
                 Step::Wait => break,
-                Step::Reply(line) | Step::Introduced(line, _) | Step::Decline(line, _) => {
-                    said.push(Said::Reply(text(&line)))
-                }
+                Step::Reply(line) | Step::Decline(line, _) => said.push(Said::Reply(text(&line))),
+                Step::Introduced(line, claim) => said.push(Said::Introduced(text(&line), claim)),
                 Step::Login(request, to) => {
                     let tag = shown(&to.tag);
-                    let _ = client.refuse(to, Refusal::AuthenticationFailed);
-                    let (user, password) =
-                        (shown(request.user.as_bytes()), shown(request.credentials.secret().expose()));
-                    said.push(Said::Login([tag, user, password, request.mechanism.into()], used));
+                    let master = request.master.map_or(String::new(), |name| format!("*{}", shown(name.as_bytes())));
+                    let user = shown(request.user.as_bytes()) + &master;
+                    let secret = shown(request.credentials.secret().expose());
+                    said.push(Said::Login([tag, user, secret, request.mechanism.into()], used));
+                    match request.credentials {
+                        Credentials::Password(_) => drop(client.refuse(to, Refusal::AuthenticationFailed)),
+                        Credentials::Token(..) => {
+                            said.push(Said::Reply(text(&client.relay_refusal(to, &token_refusal()))));
+                        }
+                    }
                 }
                 Step::StartTls(line) => said.push(Said::StartTls(text(&line), used)),
                 Step::Close(line, why) => said.push(Said::Close(text(&line), why)),
@@ -81,6 +102,11 @@ pub(super) fn talk(offer: &Offer, octets: &[u8], sizes: &[usize]) -> Vec<Said> {
     said
 }
 
+fn token_refusal() -> NodeRefusal {
+    let (kind, text) = (RefusalKind::WrongPassword, b"[AUTHENTICATIONFAILED] bad token".to_vec());
+    NodeRefusal { kind, text, challenge: Some(CHALLENGE.into()) }
+}
+
 /// R-IMAP-12: what is said to one segment is said to single octets.
 pub(super) fn transcript(offer: &Offer, octets: &[u8]) -> Vec<Said> {
     let at_once = talk(offer, octets, &[usize::MAX]);
@@ -88,7 +114,8 @@ pub(super) fn transcript(offer: &Offer, octets: &[u8]) -> Vec<Said> {
     at_once
 }
 
-/// The transcript in one text: our lines, and `<login tag user password mechanism>`, `<tls>`, `<close reason>`.
+/// The transcript in one text: our lines, and `<login tag user password mechanism>`, `<tls>`, `<close reason>`, `<from
+/// address to address ttl>`.
 pub(super) fn rendered(offer: &Offer, octets: &[u8]) -> String {
     transcript(offer, octets)
         .into_iter()
@@ -96,6 +123,11 @@ pub(super) fn rendered(offer: &Offer, octets: &[u8]) -> String {
             Said::Reply(line) => line,
             Said::Login(login, _) => format!("<login {}>", login.join(" ")),
             Said::StartTls(line, _) => format!("{line}<tls>"),
+            Said::Introduced(line, Claim { client, connected, ttl }) => {
+                let address = |it: Option<SocketAddr>| it.map_or("-".to_owned(), |it| it.to_string());
+                let ttl = ttl.map_or("-".to_owned(), |it| it.to_string());
+                format!("{line}<from {} to {} ttl {ttl}>", address(client), address(connected))
+            }
             Said::Close(line, why) => format!("{line}<close {why:?}>"),
         })
         .collect()
@@ -206,6 +238,12 @@ fn client_octets() -> impl Strategy<Value = Vec<u8>> {
         "{99999999999999999999+}\r\n",
         "AUTHENTICATE PLAIN",
         "AUTHENTICATE LOGIN",
+        // user=bob ^A auth=Bearer x ^A ^A
+        "a AUTHENTICATE XOAUTH2 dXNlcj1ib2IBYXV0aD1CZWFyZXIgeAEB\r\n",
+        // n,a=bob, ^A auth=Bearer x ^A ^A
+        "a AUTHENTICATE OAUTHBEARER\r\nbixhPWJvYiwBYXV0aD1CZWFyZXIgeAEB\r\n",
+        "AQ==\r\n",
+        "a ID (\"x-originating-ip\" \"192.0.2.7\" \"x-proxy-ttl\" \"3\")\r\n",
         " AGJvYgBzZWNyZXQ=",
         "=",
         "*",
@@ -288,8 +326,13 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
     #[test]
-    fn any_octets_of_a_client_in_any_pieces_are_the_same(octets in client_octets(), sizes in sizes(), clear: bool) {
-        let offer = offer(if clear { Channel::Upgradable } else { Channel::Tls });
+    fn any_octets_of_a_client_in_any_pieces_are_the_same(
+        octets in client_octets(),
+        sizes in sizes(),
+        clear: bool,
+        is_trusted: bool,
+    ) {
+        let offer = Offer { is_trusted, ..all(if clear { Channel::Upgradable } else { Channel::Tls }) };
         prop_assert_eq!(talk(&offer, &octets, &sizes), talk(&offer, &octets, &[usize::MAX]));
     }
 

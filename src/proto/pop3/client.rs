@@ -11,8 +11,8 @@ use crate::names::UserName;
 use crate::proto::line::Line;
 use crate::proto::sasl::{self, Answered, BadBase64, Exchange, Mechanism};
 use crate::proto::{
-    BAD_COMMANDS_MAX, Channel, Declined, Farewell, Goodbye, Input, LoginRequest, NodeAcceptance, NodeRefusal, Offer,
-    Refusal, ReplyTo, Step,
+    BAD_COMMANDS_MAX, Channel, Claim, Declined, Farewell, Goodbye, Input, LoginRequest, NodeAcceptance, NodeRefusal,
+    Offer, Refusal, ReplyTo, Step,
 };
 use crate::secret::Secret;
 
@@ -26,6 +26,8 @@ const SKIP_MAX: usize = 64 * 1024;
 pub struct Client {
     offer: Offer,
     bad_commands: u32,
+    /// Whether it is too late for XCLIENT: there was one, or a login has begun.
+    has_begun: bool,
     state: State,
 }
 
@@ -34,6 +36,9 @@ enum State {
     Named(Named),
     Sasl(Exchange),
     Skipping(Skipping),
+    /// A node's challenge says why a token was refused. The client must answer it; that line is dropped, whatever it is,
+    /// and then the login has this answer.
+    Refused(Vec<u8>),
     /// The last step was taken: whatever the input holds now is not ours.
     Over,
 }
@@ -47,6 +52,8 @@ struct Named {
 struct Skipping {
     /// Octets dropped so far.
     skipped: usize,
+    /// The answer that is due when it has ended.
+    answer: Vec<u8>,
 }
 
 /// What a whole line led to.
@@ -58,6 +65,8 @@ enum Outcome {
     /// A login that reaches no node; it counts as a bad command, and the state is the first one again.
     Decline(Vec<u8>, Declined),
     Login(LoginRequest),
+    /// A trusted proxy said this of its client.
+    Introduced(Claim),
     StartTls,
     Quit,
 }
@@ -65,7 +74,7 @@ enum Outcome {
 impl Client {
     /// A conversation at its beginning.
     pub fn new(offer: Offer) -> Self {
-        Self { offer, bad_commands: 0, state: State::Authorization }
+        Self { offer, bad_commands: 0, has_begun: false, state: State::Authorization }
     }
 
     /// See [`ClientDialogue::greeting`](crate::proto::ClientDialogue::greeting).
@@ -75,23 +84,25 @@ impl Client {
 
     /// See [`ClientDialogue::step`](crate::proto::ClientDialogue::step).
     pub fn step(&mut self, input: &mut Input) -> Step {
-        let state = mem::replace(&mut self.state, State::Over);
-        let line_max = match &state {
+        let state = match mem::replace(&mut self.state, State::Over) {
             State::Over => return Step::Wait,
-            State::Skipping(Skipping { skipped }) => return self.skip(*skipped, input),
-            State::Sasl(_) => sasl::RESPONSE_MAX,
-            State::Authorization | State::Named(_) if command::is_other_protocol(input.as_bytes()) => {
-                return Step::Close(reply::OTHER_PROTOCOL.to_vec(), Goodbye::OtherProtocol);
-            }
-            State::Authorization | State::Named(_) if command::is_auth(input.as_bytes()) => sasl::RESPONSE_MAX,
-            State::Authorization | State::Named(_) => LINE_MAX,
+            State::Skipping(skipping) => return self.skip(skipping, input),
+            state => state,
         };
-        match input.line(line_max) {
+        let is_command = matches!(state, State::Authorization | State::Named(_));
+        if is_command && command::is_other_protocol(input.as_bytes()) {
+            return Step::Close(reply::OTHER_PROTOCOL.to_vec(), Goodbye::OtherProtocol);
+        }
+        let is_long = !is_command || command::is_auth(input.as_bytes());
+        match input.line(if is_long { sasl::RESPONSE_MAX } else { LINE_MAX }) {
             Line::Partial => {
                 self.state = state;
                 Step::Wait
             }
-            Line::TooLong => self.skip(0, input),
+            Line::TooLong => {
+                let answer = if let State::Refused(answer) = state { answer } else { reply::LINE_TOO_LONG.to_vec() };
+                self.skip(Skipping { skipped: 0, answer }, input)
+            }
             Line::Complete(line) => self.line(state, &line),
         }
     }
@@ -99,7 +110,7 @@ impl Client {
     /// See [`ClientDialogue::upgraded`](crate::proto::ClientDialogue::upgraded).
     pub fn upgraded(self) -> Self {
         let offer = Offer { channel: Channel::Tls, ..self.offer };
-        Self { offer, bad_commands: self.bad_commands, state: State::Authorization }
+        Self { bad_commands: self.bad_commands, ..Self::new(offer) }
     }
 
     /// See [`ClientDialogue::refuse`](crate::proto::ClientDialogue::refuse).
@@ -109,7 +120,10 @@ impl Client {
 
     /// See [`ClientDialogue::relay_refusal`](crate::proto::ClientDialogue::relay_refusal).
     pub fn relay_refusal(&mut self, _to: ReplyTo, refused: &NodeRefusal) -> Vec<u8> {
-        reply::refused_by_node(&self.offer, refused)
+        let answer = reply::refused_by_node(&self.offer, refused);
+        let Some(challenge) = &refused.challenge else { return answer };
+        self.state = State::Refused(answer);
+        reply::challenge(challenge)
     }
 
     /// See [`ClientDialogue::accept`](crate::proto::ClientDialogue::accept).
@@ -117,9 +131,16 @@ impl Client {
         reply::accepted_by_node(accepted)
     }
 
-    /// See [`ClientDialogue::farewell`](crate::proto::ClientDialogue::farewell).
+    /// See [`ClientDialogue::turned_away`](crate::proto::ClientDialogue::turned_away).
+    pub fn turned_away() -> Vec<u8> {
+        reply::farewell(Farewell::TooManyConnections)
+    }
+
+    /// See [`ClientDialogue::farewell`](crate::proto::ClientDialogue::farewell). A login that was refused and has not
+    /// been told so is told.
     pub fn farewell(&self, farewell: Farewell) -> Vec<u8> {
-        reply::farewell(farewell)
+        let State::Refused(answer) = &self.state else { return reply::farewell(farewell) };
+        [answer.as_slice(), &reply::farewell(farewell)].concat()
     }
 
     fn line(&mut self, state: State, line: &[u8]) -> Step {
@@ -127,6 +148,7 @@ impl Client {
             State::Authorization => self.command(line, None),
             State::Named(named) => self.command(line, Some(named)),
             State::Sasl(exchange) => self.response(line, exchange),
+            State::Refused(answer) => Outcome::Say(answer, State::Authorization),
             State::Skipping(_) | State::Over => return Step::Wait,
         };
         match outcome {
@@ -136,6 +158,10 @@ impl Client {
             }
             Outcome::Bad(text) => self.bad(text, Step::Reply),
             Outcome::Decline(text, why) => self.bad(text, |text| Step::Decline(text, why)),
+            Outcome::Introduced(claim) => {
+                self.state = State::Authorization;
+                Step::Introduced(reply::INTRODUCED.to_vec(), claim)
+            }
             Outcome::Login(request) => {
                 self.state = State::Authorization;
                 Step::Login(request, ReplyTo { tag: Box::default() })
@@ -156,26 +182,28 @@ impl Client {
     }
 
     /// Drops what there is of an over-long line. It is judged by its own length, not by how much of it came at once.
-    fn skip(&mut self, skipped: usize, input: &mut Input) -> Step {
+    fn skip(&mut self, Skipping { skipped, answer }: Skipping, input: &mut Input) -> Step {
         let available = input.len();
         let end = input.skip_line();
         let skipped = skipped + end.map_or(available, |end| end - 1);
         if skipped > SKIP_MAX {
-            return Step::Close(reply::LINE_TOO_LONG.to_vec(), Goodbye::TooLong);
+            return Step::Close(answer, Goodbye::TooLong);
         }
         if end.is_some() {
-            return self.bad(reply::LINE_TOO_LONG.to_vec(), Step::Reply);
+            return self.bad(answer, Step::Reply);
         }
-        self.state = State::Skipping(Skipping { skipped });
+        self.state = State::Skipping(Skipping { skipped, answer });
         Step::Wait
     }
 
-    fn command(&self, line: &[u8], named: Option<Named>) -> Outcome {
+    fn command(&mut self, line: &[u8], named: Option<Named>) -> Outcome {
         let command = match command::parse(line) {
             Ok(command) => command,
             Err(Bad::Octets) => return bad(reply::BAD_OCTETS),
             Err(Bad::Unknown) => return bad(reply::UNKNOWN_COMMAND),
         };
+        let is_early = !self.has_begun;
+        self.has_begun |= matches!(command, Command::User(_) | Command::Auth { .. } | Command::XClient(_));
         match command {
             Command::Capa => say(reply::capabilities(&self.offer)),
             Command::Mechanisms => say(reply::mechanisms(&self.offer)),
@@ -190,6 +218,13 @@ impl Client {
                 Some(named) => self.login(sasl::by_password(named.user.as_bytes(), password, "USER")),
                 None => bad(reply::NO_USER),
             },
+            // Whoever is not trusted hears what he would hear if there was no such command.
+            Command::XClient(_) if !self.offer.is_trusted => bad(reply::UNKNOWN_COMMAND),
+            Command::XClient(arguments) if is_early => match command::facts(arguments).claim(true) {
+                Some(claim) => Outcome::Introduced(claim),
+                None => say(reply::INTRODUCED),
+            },
+            Command::XClient(_) => bad(reply::XCLIENT_TOO_LATE),
             Command::Auth { mechanism, initial } => {
                 match mechanism.filter(|mechanism| mechanism.is_offered(&self.offer)) {
                     Some(mechanism) => self.auth(mechanism, initial),

@@ -9,6 +9,7 @@ use nom::combinator::{all_consuming, map, opt, rest};
 use nom::sequence::{preceded, terminated};
 use nom::{IResult, Parser};
 
+use crate::proto::claim::{Fact, Facts};
 use crate::proto::sasl::Mechanism;
 
 /// One command of the AUTHORIZATION state. Everything else, known to POP3 or not, is [`Bad`].
@@ -33,6 +34,8 @@ pub(super) enum Command<'a> {
         /// The initial response as sent; a lone `=` is the empty one.
         initial: Option<&'a [u8]>,
     },
+    /// Dovecot's: what a proxy says of its client, as `KEY=value` with spaces between.
+    XClient(&'a [u8]),
 }
 
 /// Why a line is no command.
@@ -56,7 +59,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Command<'_>, Bad> {
 /// more octets of the same line arrive, except from no to yes.
 pub(super) fn is_other_protocol(octets: &[u8]) -> bool {
     const TLS_HANDSHAKE: &[u8] = &[0x16, 0x03];
-    const WORDS: [&[u8]; 7] = [b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"HELO", b"EHLO"];
+    const WORDS: [&[u8]; 8] = [b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"CONNECT ", b"HELO", b"EHLO"];
     octets.starts_with(TLS_HANDSHAKE) || WORDS.iter().any(|word| starts_with_no_case(octets, word))
 }
 
@@ -78,6 +81,7 @@ fn command(line: &[u8]) -> IResult<&[u8], Command<'_>> {
         map(preceded(tag_no_case("PASS "), rest), Command::Pass),
         map(bare("AUTH"), |_| Command::Mechanisms),
         auth,
+        map(preceded(tag_no_case("XCLIENT "), rest), Command::XClient),
     ))
     .parse(line)
 }
@@ -96,6 +100,29 @@ fn auth(line: &[u8]) -> IResult<&[u8], Command<'_>> {
     Ok((line, Command::Auth { mechanism: Mechanism::named(name), initial }))
 }
 
+/// What the arguments of XCLIENT say. What we do not know is ignored.
+pub(super) fn facts(arguments: &[u8]) -> Facts {
+    let mut facts = Facts::default();
+    for argument in arguments.split(|&octet| octet == b' ') {
+        let mut halves = argument.splitn(2, |&octet| octet == b'=');
+        if let (Some(fact), Some(content)) = (halves.next().and_then(fact), halves.next()) {
+            facts.note(fact, content);
+        }
+    }
+    facts
+}
+
+fn fact(key: &[u8]) -> Option<Fact> {
+    match key.to_ascii_uppercase().as_slice() {
+        b"ADDR" => Some(Fact::ClientAddress),
+        b"PORT" => Some(Fact::ClientPort),
+        b"DESTADDR" => Some(Fact::ConnectedAddress),
+        b"DESTPORT" => Some(Fact::ConnectedPort),
+        b"TTL" => Some(Fact::Ttl),
+        _ => None,
+    }
+}
+
 fn word(line: &[u8]) -> IResult<&[u8], &[u8]> {
     take_till1(|octet| octet == b' ')(line)
 }
@@ -111,7 +138,7 @@ mod tests {
     #[test]
     fn keywords_have_no_case_and_passwords_no_grammar() {
         let plain = |initial| Command::Auth { mechanism: Some(Mechanism::Plain), initial };
-        let cases: [(&[u8], Command<'_>); 17] = [
+        let cases: [(&[u8], Command<'_>); 18] = [
             (b"capa", Command::Capa),
             (b"CAPA  ", Command::Capa),
             (b"Quit", Command::Quit),
@@ -128,6 +155,7 @@ mod tests {
             (b"AUTH PLAIN YQ== ", plain(Some(b"YQ=="))),
             (b"AUTH PLAIN *", plain(Some(b"*"))),
             (b"AUTH LOGIN", Command::Auth { mechanism: Some(Mechanism::Login), initial: None }),
+            (b"xclient ADDR=::1  TTL=3", Command::XClient(b"ADDR=::1  TTL=3")),
             (b"AUTH CRAM-MD5", Command::Auth { mechanism: None, initial: None }),
         ];
         for (line, expected) in cases {
@@ -140,7 +168,7 @@ mod tests {
         for line in ["", " ", "USER", "PASS", "USERbob", " USER bob", "CAPA x", "QUIT now", "STLS x", "NOOP", "STAT"] {
             assert!(parse(line.as_bytes()) == Err(Bad::Unknown), "{line:?}");
         }
-        for line in ["UTF8", "LANG *", "APOP bob x", "XCLIENT ADDR=1", "XOIP 1.2.3.4", "USER\tbob", "AUTH PLAIN a b"] {
+        for line in ["UTF8", "LANG *", "APOP bob x", "XCLIENT", "XOIP 1.2.3.4", "USER\tbob", "AUTH PLAIN a b"] {
             assert!(parse(line.as_bytes()) == Err(Bad::Unknown), "{line:?}");
         }
         for line in ["PASS a\0b", "PASS a\rb", "CAPA\r", "\0"] {
@@ -150,7 +178,9 @@ mod tests {
 
     #[test]
     fn other_protocols_are_known_by_their_first_octets() {
-        for other in [&b"GET / HTTP/1.1"[..], b"post /x", b"HELO x", b"ehlo\r\n", b"\x16\x03\x01\x02"] {
+        for other in
+            [&b"GET / HTTP/1.1"[..], b"post /x", b"CONNECT x:25 HTTP/1.1", b"HELO x", b"ehlo\r\n", b"\x16\x03\x01\x02"]
+        {
             assert!(is_other_protocol(other), "{:?}", other.escape_ascii().to_string());
         }
         for pop3 in [&b"GET"[..], b"GETX", b"\x16", b"USER GET ", b"", b"QUIT"] {

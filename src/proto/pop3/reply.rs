@@ -1,10 +1,12 @@
 //! Every text that mailferry says to a POP3 client.
 //!
-//! No octet of a client ever comes in here; what comes from the configuration or a node is freed of line ends and cut
-//! to the length of an answer. Temporary trouble always carries its code: without one, clients ask for a new password.
+//! No octet of a client ever comes in here; what comes from the configuration or a node is freed of line ends and cut to
+//! the length of an answer, but for a node's challenge, which is base64 and bounded where it is read. Temporary trouble
+//! always carries its code: without one, clients ask for a new password.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
+use crate::proto::sasl::Mechanism;
 use crate::proto::{Declined, Farewell, NodeAcceptance, NodeRefusal, Offer, Refusal};
 
 /// Longest first line of an answer, in octets with its CRLF (RFC 2449 §4).
@@ -13,39 +15,58 @@ const ANSWER_MAX: usize = 512;
 pub(super) const BEGIN_TLS: &[u8] = b"+OK begin TLS now\r\n";
 pub(super) const SEND_PASSWORD: &[u8] = b"+OK send the password\r\n";
 pub(super) const GOODBYE: &[u8] = b"+OK goodbye\r\n";
+pub(super) const INTRODUCED: &[u8] = b"+OK noted\r\n";
 
 pub(super) const UNKNOWN_COMMAND: &[u8] = b"-ERR unknown command, or not before the login\r\n";
 pub(super) const BAD_OCTETS: &[u8] = b"-ERR NUL or CR inside a line\r\n";
 pub(super) const LINE_TOO_LONG: &[u8] = b"-ERR line too long\r\n";
 pub(super) const NO_USER: &[u8] = b"-ERR USER comes first\r\n";
+pub(super) const XCLIENT_TOO_LATE: &[u8] = b"-ERR XCLIENT comes first, and once\r\n";
 pub(super) const NO_STLS: &[u8] = b"-ERR no STLS here\r\n";
 pub(super) const BAD_BASE64: &[u8] = b"-ERR this is not base64\r\n";
 pub(super) const CANCELLED: &[u8] = b"-ERR cancelled\r\n";
 pub(super) const TOO_MANY_BAD_COMMANDS: &[u8] = b"-ERR too many bad commands\r\n";
 pub(super) const OTHER_PROTOCOL: &[u8] = b"-ERR this is a POP3 server\r\n";
 
-/// The first line. It must not hold `<…@…>`, which would offer APOP (RFC 1939 §7).
+/// The first line. It must not hold `<…@…>`, which would offer APOP (RFC 1939 §7). A proxy that may introduce its client
+/// is told so as Dovecot does.
 pub(super) fn greeting(offer: &Offer) -> Vec<u8> {
     let hostname: String = offer.hostname.chars().filter(|c| !matches!(c, '<' | '>' | '@')).collect();
-    answer("+OK", format!("{hostname} ready").as_bytes())
+    answer(if offer.is_trusted { "+OK [XCLIENT]" } else { "+OK" }, format!("{hostname} ready").as_bytes())
 }
 
 /// The answer to CAPA (RFC 2449 §5). Without the two codes' names clients do not look at our codes.
 pub(super) fn capabilities(offer: &Offer) -> Vec<u8> {
-    let mut list = b"+OK\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\n".to_vec();
+    let mut list = b"+OK\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\n".to_vec();
     if offer.passwords_allowed() {
-        list.extend_from_slice(b"USER\r\nSASL PLAIN LOGIN\r\n");
+        list.extend_from_slice(b"USER\r\nSASL");
+        for mechanism in Mechanism::offered(offer) {
+            list.push(b' ');
+            list.extend_from_slice(mechanism.name().as_bytes());
+        }
+        list.extend_from_slice(b"\r\n");
     }
     if offer.starttls() {
         list.extend_from_slice(b"STLS\r\n");
+    }
+    for line in offer.extensions.iter().filter(|line| is_repeated(line)) {
+        list.extend_from_slice(line.as_bytes());
+        list.extend_from_slice(b"\r\n");
     }
     list.extend_from_slice(b".\r\n");
     list
 }
 
+/// Whether a line of the nodes is about what a client can do behind the login, and no more: nobody needs to know what
+/// runs on them, and APOP, UTF8 and LANG would have to work before it.
+fn is_repeated(line: &str) -> bool {
+    matches!(line.split(' ').next(), Some("TOP" | "UIDL" | "EXPIRE" | "LOGIN-DELAY"))
+}
+
 /// The answer to AUTH without an argument.
-pub(super) fn mechanisms(offer: &Offer) -> &'static [u8] {
-    if offer.passwords_allowed() { b"+OK\r\nPLAIN\r\nLOGIN\r\n.\r\n" } else { b"+OK\r\n.\r\n" }
+pub(super) fn mechanisms(offer: &Offer) -> Vec<u8> {
+    let names = Mechanism::offered(offer).map(|mechanism| format!("{}\r\n", mechanism.name()));
+    format!("+OK\r\n{}.\r\n", names.collect::<String>()).into_bytes()
 }
 
 /// A SASL challenge, already in base64. The space is part of an empty one too (RFC 5034 §4).

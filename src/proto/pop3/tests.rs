@@ -35,6 +35,11 @@ const CLIENT_LINES: &[&[u8]] = &[
     b"AUTH PLAIN ",
     b"AGJvYgBzZWNyZXQ=\r\n",
     b"AUTH LOGIN\r\n",
+    // user=bob ^A auth=Bearer x ^A ^A
+    b"AUTH XOAUTH2 dXNlcj1ib2IBYXV0aD1CZWFyZXIgeAEB\r\n",
+    // n,a=bob, ^A auth=Bearer x ^A ^A
+    b"AUTH OAUTHBEARER\r\nbixhPWJvYiwBYXV0aD1CZWFyZXIgeAEB\r\n",
+    b"XCLIENT ADDR=192.0.2.7 PORT=4711 TTL=3\r\n",
     b"Ym9i\r\n",
     b"*\r\n",
     b"=\r\n",

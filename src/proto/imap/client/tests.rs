@@ -1,6 +1,7 @@
 //! Transcripts towards the client: framing and commands. Each is run in one piece and octet by octet, and must be the
 //! same.
 
+mod announced;
 mod exchanges;
 
 use super::*;
@@ -215,87 +216,6 @@ fn r_imap_13_empty_lines_and_extra_spaces_are_bad() {
         ("a LOGIN bob  secret\r\n", "a BAD Syntax error\r\n"),
         ("a LOGIN bob\tsecret\r\n", "a BAD Syntax error\r\n"),
     ]);
-}
-
-#[test]
-fn r_imap_14_greeting_and_capability_say_the_same_and_the_truth() {
-    const ALWAYS: &str = "IMAP4rev1 SASL-IR LITERAL- ID ENABLE IDLE";
-    for (channel, cleartext_login, rest) in [
-        (TLS, false, " AUTH=PLAIN AUTH=LOGIN"),
-        (UPGRADABLE, false, " STARTTLS LOGINDISABLED"),
-        (UPGRADABLE, true, " STARTTLS AUTH=PLAIN AUTH=LOGIN"),
-        (Channel::Clear, false, " LOGINDISABLED"),
-        (Channel::Clear, true, " AUTH=PLAIN AUTH=LOGIN"),
-    ] {
-        let offer = Offer { cleartext_login, ..offer(channel) };
-        let greeting = format!("* OK [CAPABILITY {ALWAYS}{rest}] mail.example.net ready\r\n");
-        assert_eq!(Client::new(offer.clone()).greeting(), greeting.as_bytes());
-        let said = format!("* CAPABILITY {ALWAYS}{rest}\r\na OK Capabilities listed\r\n");
-        assert_eq!(rendered(&offer, b"a CAPABILITY\r\n"), said);
-        for mechanism in rest.split(' ').filter_map(|word| word.strip_prefix("AUTH=")) {
-            let said = rendered(&offer, format!("a AUTHENTICATE {mechanism}\r\n").as_bytes());
-            assert!(said.starts_with("+ "), "R-IMAP-16: {mechanism} is announced");
-        }
-        assert_eq!(rendered(&offer, b"a STARTTLS\r\n").ends_with("<tls>"), rest.contains("STARTTLS"));
-    }
-}
-
-#[test]
-fn r_imap_15_where_login_is_disabled_no_password_is_asked_for() {
-    const PRIVACY: &str = "NO [PRIVACYREQUIRED] Passwords are accepted under TLS only\r\n";
-    for command in [
-        "LOGIN bob secret\r\n",
-        "LOGIN {3}\r\n",
-        "LOGIN bob {6}\r\n",
-        "LOGIN bob {6+}\r\nsecret\r\n",
-        "LOGIN bob {30+}\r\nx NOOP\r\n1234567890123456789012\r\n",
-        "AUTHENTICATE PLAIN\r\n",
-        "AUTHENTICATE LOGIN Ym9i\r\n",
-        &format!("AUTHENTICATE PLAIN {BOB}\r\n"),
-    ] {
-        let octets = format!("a {command}b NOOP\r\n");
-        for channel in [UPGRADABLE, Channel::Clear] {
-            let said = rendered(&offer(channel), octets.as_bytes());
-            assert_eq!(said, format!("a {PRIVACY}b OK Nothing done\r\n"), "{octets:?}");
-        }
-    }
-}
-
-#[test]
-fn r_imap_18_id_is_checked_answered_and_forgotten() {
-    const DONE: &str = "* ID NIL\r\na OK ID done\r\n";
-    const BAD: &str = "a BAD Syntax error\r\n";
-    let pairs = |count: usize, value: &str| format!("a ID ({})\r\n", vec![format!("\"k\" {value}"); count].join(" "));
-    let value = |length: usize| format!("\"{}\"", "v".repeat(length));
-    let literals =
-        format!("a ID ({})\r\n", vec!["{1+}\r\nk {1024+}\r\n".to_owned() + &"\n".repeat(1024); 30].join(" "));
-    for (octets, said) in [
-        ("a ID NIL\r\n".to_owned(), DONE),
-        ("a id nil\r\n".to_owned(), DONE),
-        ("a ID ()\r\n".to_owned(), DONE),
-        ("a ID ( )\r\n".to_owned(), DONE),
-        ("a ID ( \"name\" \"x\" )\r\n".to_owned(), DONE),
-        ("a ID (  \"name\" \"x\")\r\n".to_owned(), BAD),
-        ("a ID (\"name\" \"x\\\"y\" \"os\" NIL)\r\n".to_owned(), DONE),
-        ("a ID (\"x-originating-ip\" \"127.0.0.1\")\r\n".to_owned(), DONE),
-        (pairs(30, &value(1024)), DONE),
-        (literals, DONE),
-        (pairs(31, "NIL"), BAD),
-        (pairs(1, &value(1025)), BAD),
-        (format!("a ID (\"{}\" NIL)\r\n", "k".repeat(31)), BAD),
-        ("a ID (name \"x\")\r\n".to_owned(), BAD),
-        ("a ID (\"k\")\r\n".to_owned(), BAD),
-        ("a ID ((\"k\" NIL))\r\n".to_owned(), BAD),
-        ("a ID\r\n".to_owned(), BAD),
-        ("a ID NIL NIL\r\n".to_owned(), BAD),
-        ("a ID ({3+}\r\na\0b NIL)\r\n".to_owned(), BAD),
-        ("a ID ({31}\r\n".to_owned(), "a BAD Literal too long\r\n"),
-        (format!("a ID (\"k\" {{1025+}}\r\n{})\r\n", "v".repeat(1025)), "a BAD Literal too long\r\n"),
-        ("a ID ({1}\r\nk {0}\r\n)\r\n".to_owned(), "+ Go on\r\n+ Go on\r\n* ID NIL\r\na OK ID done\r\n"),
-        (format!("a ID ({}\r\n", " ".repeat(40_000)), "a BAD Line too long\r\n"),
-    ] {
-        assert_eq!(says(&octets), said, "{:.80}", octets);
-    }
 }
 
 #[test]

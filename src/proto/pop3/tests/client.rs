@@ -1,5 +1,7 @@
 //! What clients hear, requirement by requirement.
 
+use std::sync::Arc;
+
 use super::assert_transcript;
 use crate::proto::{
     BAD_COMMANDS_MAX, Channel, ClientDialogue, Farewell, Goodbye, Input, NodeAcceptance, NodeRefusal, Offer, Protocol,
@@ -15,9 +17,10 @@ fn steps_of(offer: Offer, sent: impl AsRef<[u8]>) -> Vec<String> {
     let whole = run(Reads::Whole);
     let small = if sent.as_ref().len() < 4096 { Reads::Octets } else { Reads::Sizes(&[15]) };
     assert_eq!(whole, run(small));
-    assert_eq!(whole[0], "say: +OK mail.example.net ready\\r\\n");
+    let ready = if offer.is_trusted { "[XCLIENT] mail" } else { "mail" };
+    assert_eq!(whole[0], format!("say: +OK {ready}.example.net ready\\r\\n"));
     for step in whole.iter().filter(|step| !step.starts_with("login")) {
-        let (_, text) = step.split_once(": ").unwrap();
+        let (_, text) = step.split_once("}: ").or_else(|| step.split_once(": ")).unwrap();
         assert!(text.starts_with("+OK") || text.starts_with("-ERR ") || text.starts_with("+ "), "{text}");
         assert!(text.ends_with("\\r\\n") && text.len() <= 512, "{text}");
         assert!(text.matches("\\r\\n").count() == 1 || text.ends_with("\\r\\n.\\r\\n"), "{text}");
@@ -68,6 +71,7 @@ const SASL_LOGIN: &str = "login by AUTH-LOGIN, 6 octets, as: bob";
 const AUTH_FAILED: &str = "say: -ERR [AUTH] Authentication failed.\\r\\n";
 const ERR: &str = "say: -ERR ";
 const OK: &str = "say: +OK ";
+const CAPA: &str = "say: +OK\\r\\nRESP-CODES";
 const STLS_FIRST: &str = "say: -ERR [SYS/PERM] use STLS first\\r\\n";
 
 #[test]
@@ -86,10 +90,7 @@ fn r_tls_03_stls_forgets_user_and_sasl_but_not_the_bad_commands() {
     );
     let bad = "NOOP\r\n".repeat(BAD_COMMANDS_MAX as usize);
     let steps = steps_of(lax(), format!("{bad}STLS\r\nCAPA\r\nNOOP\r\n"));
-    assert_transcript(
-        &steps[steps.len() - 3..],
-        &["starttls", "say: +OK\\r\\nTOP", "close (TooManyBadCommands): -ERR"],
-    );
+    assert_transcript(&steps[steps.len() - 3..], &["starttls", CAPA, "close (TooManyBadCommands): -ERR"]);
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn r_tls_05_stls_is_refused_under_tls_and_where_it_is_not_offered() {
 
 #[test]
 fn r_pop_01_and_04_capa_tells_the_truth_before_and_after_stls() {
-    const HEAD: &str = "say: +OK\\r\\nTOP\\r\\nUIDL\\r\\nRESP-CODES\\r\\nAUTH-RESP-CODE\\r\\nPIPELINING\\r\\n";
+    const HEAD: &str = "say: +OK\\r\\nRESP-CODES\\r\\nAUTH-RESP-CODE\\r\\nPIPELINING\\r\\n";
     let list = |tail: &str| format!("{HEAD}{tail}.\\r\\n");
     let (passwords, stls) = ("USER\\r\\nSASL PLAIN LOGIN\\r\\n", "STLS\\r\\n");
     let steps = steps_of(dialogues::offer(Channel::Upgradable), "CAPA\r\nSTLS\r\ncapa\r\n");
@@ -109,6 +110,41 @@ fn r_pop_01_and_04_capa_tells_the_truth_before_and_after_stls() {
     assert_eq!(steps_of(dialogues::offer(Channel::Clear), "CAPA\r\n"), [list("")]);
     assert_eq!(steps_of(lax(), "CAPA\r\n"), [list(&format!("{passwords}{stls}"))]);
     tls("CAPA x\r\n", &[ERR]);
+    let nodes = "EXPIRE 30\\r\\nTOP\\r\\nUIDL\\r\\n";
+    let steps = steps_of(dialogues::rich_offer(Channel::Upgradable), "CAPA\r\nSTLS\r\nCAPA\r\n");
+    assert_eq!(steps[0], list(&format!("{stls}{nodes}")));
+    assert_eq!(steps[2], list(&format!("USER\\r\\nSASL PLAIN LOGIN XOAUTH2 OAUTHBEARER\\r\\n{nodes}")));
+}
+
+#[test]
+fn r_pop_05_of_the_nodes_lines_only_the_harmless_ones_are_repeated() {
+    let offer = |lines: &[&str]| Offer {
+        extensions: Arc::new(lines.iter().map(|line| line.as_bytes()).collect()),
+        ..dialogues::offer(Channel::Clear)
+    };
+    let bare = steps_of(offer(&[]), "CAPA\r\n");
+    for line in [
+        "IMPLEMENTATION x",
+        "APOP",
+        "UTF8",
+        "UTF8 USER",
+        "LANG",
+        "XCLIENT",
+        "STLS",
+        "USER",
+        "SASL GSSAPI",
+        "AUTH=GSSAPI",
+        "PIPELINING",
+        "RESP-CODES",
+        "X-TOP",
+        "TOPPLE",
+        " TOP",
+        "IMAP4REV1",
+    ] {
+        assert_eq!(steps_of(offer(&[line]), "CAPA\r\n"), bare, "{line:?}");
+    }
+    let steps = steps_of(offer(&["uidl", "login-delay 900", "EXPIRE NEVER", "top"]), "CAPA\r\n");
+    assert!(steps[0].ends_with("PIPELINING\\r\\nEXPIRE NEVER\\r\\nLOGIN-DELAY 900\\r\\nTOP\\r\\nUIDL\\r\\n.\\r\\n"));
 }
 
 #[test]
@@ -147,7 +183,7 @@ fn r_pop_02_an_empty_or_overlong_name_or_password_reaches_no_node() {
 fn r_pop_03_auth_plain_comes_with_and_without_an_initial_response() {
     tls("AUTH PLAIN AGJvYgBzZWNyZXQ=\r\n", &[PLAIN, AUTH_FAILED]);
     tls("auth plain\r\nAGJvYgBzZWNyZXQ=\r\n", &["say: + \\r\\n", PLAIN, AUTH_FAILED]);
-    tls("AUTH PLAIN =\r\nCAPA\r\n", &[AUTH_FAILED, "say: +OK\\r\\nTOP"]);
+    tls("AUTH PLAIN =\r\nCAPA\r\n", &[AUTH_FAILED, CAPA]);
     tls("AUTH CRAM-MD5\r\nAUTH XOAUTH2 YQ==\r\n", &[ERR, ERR]);
 }
 
@@ -155,6 +191,9 @@ fn r_pop_03_auth_plain_comes_with_and_without_an_initial_response() {
 fn r_pop_03_auth_alone_lists_the_mechanisms_that_are_allowed() {
     tls("AUTH\r\n", &["say: +OK\\r\\nPLAIN\\r\\nLOGIN\\r\\n.\\r\\n"]);
     clear("AUTH\r\n", &["say: +OK\\r\\n.\\r\\n"]);
+    let all = "say: +OK\\r\\nPLAIN\\r\\nLOGIN\\r\\nXOAUTH2\\r\\nOAUTHBEARER\\r\\n.\\r\\n";
+    assert_transcript(&steps_of(dialogues::rich_offer(Channel::Tls), "AUTH\r\n"), &[all]);
+    assert_transcript(&steps_of(dialogues::rich_offer(Channel::Clear), "AUTH\r\n"), &["say: +OK\\r\\n.\\r\\n"]);
 }
 
 #[test]
@@ -174,6 +213,34 @@ fn r_pop_05_what_is_not_announced_is_refused() {
     for line in ["NOOP", "STAT", "LIST", "RETR 1", "DELE 1", "RSET", "TOP 1 0", "UIDL", ""] {
         tls(format!("{line}\r\n"), &[ERR]);
     }
+}
+
+#[test]
+fn r_pop_05_a_trusted_proxy_says_who_its_client_is_before_anything_else() {
+    let trusted = || Offer { is_trusted: true, ..dialogues::offer(Channel::Tls) };
+    let all = "XCLIENT ADDR=192.0.2.7 PORT=4711 SESSION=s DESTADDR=2001:db8::1 destport=995 TTL=3 FORWARD=eA==";
+    let introduced = |claim: &str| format!("introduced as Claim {{ {claim} }}: +OK ");
+    let whole = introduced("client: Some(192.0.2.7:4711), connected: Some([2001:db8::1]:995), ttl: Some(3)");
+    assert_transcript(&steps_of(trusted(), format!("{all}\r\n")), &[&whole]);
+    for (arguments, claim) in [
+        ("ADDR=192.0.2.7 PORT=x", introduced("client: Some(192.0.2.7:0), connected: None, ttl: None")),
+        ("ADDR=evil  TTL=1", introduced("client: None, connected: None, ttl: Some(1)")),
+        ("ADDR=evil TTL", OK.to_owned()),
+        ("", OK.to_owned()),
+    ] {
+        assert_transcript(&steps_of(trusted(), format!("XCLIENT {arguments}\r\n")), &[&claim]);
+    }
+    // Once, and before a login has begun.
+    assert_transcript(&steps_of(trusted(), format!("CAPA\r\n{all}\r\n{all}\r\n")), &[CAPA, &whole, ERR]);
+    assert_transcript(&steps_of(trusted(), format!("USER bob\r\n{all}\r\nPASS x\r\n")), &[OK, ERR, ERR]);
+    assert_transcript(&steps_of(trusted(), format!("AUTH PLAIN\r\n*\r\n{all}\r\n")), &["say: + ", ERR, ERR]);
+    // A stranger cannot tell that there is such a command.
+    let unknown = &steps_of(dialogues::offer(Channel::Tls), "XNONSENSE\r\n")[0];
+    let steps = steps_of(dialogues::offer(Channel::Tls), format!("{all}\r\nUSER bob\r\n{all}\r\n"));
+    assert_eq!([&steps[0], &steps[2]], [unknown; 2]);
+    // What was said in clear text is said anew.
+    let clear = Offer { is_trusted: true, ..dialogues::offer(Channel::Upgradable) };
+    assert_transcript(&steps_of(clear, format!("{all}\r\nSTLS\r\n{all}\r\n")), &[&whole, "starttls", &whole]);
 }
 
 #[test]
@@ -209,20 +276,19 @@ fn r_pipe_03_what_follows_a_failed_login_is_read_as_commands() {
 #[test]
 fn r_pop_08_a_line_of_the_limit_passes_and_one_octet_more_does_not() {
     let pass = |octets: usize| format!("USER bob\r\nPASS {}\r\nCAPA\r\n", "x".repeat(octets - "PASS ".len()));
-    let capa = "say: +OK\\r\\nTOP";
-    tls(pass(1024), &[OK, "login by USER, 1019 octets, as: bob", AUTH_FAILED, capa]);
-    tls(pass(1025), &[OK, "say: -ERR line too long", capa]);
+    tls(pass(1024), &[OK, "login by USER, 1019 octets, as: bob", AUTH_FAILED, CAPA]);
+    tls(pass(1025), &[OK, "say: -ERR line too long", CAPA]);
     let auth = |octets: usize| format!("AUTH PLAIN {}\r\nCAPA\r\n", "A".repeat(octets - "AUTH PLAIN ".len()));
-    tls(auth(sasl::RESPONSE_MAX - 1), &[AUTH_FAILED, capa]);
-    tls(auth(sasl::RESPONSE_MAX + 1), &["say: -ERR line too long", capa]);
+    tls(auth(sasl::RESPONSE_MAX - 1), &[AUTH_FAILED, CAPA]);
+    tls(auth(sasl::RESPONSE_MAX + 1), &["say: -ERR line too long", CAPA]);
     let response = |octets: usize| format!("AUTH PLAIN\r\n{}\r\nCAPA\r\n", "A".repeat(octets));
-    tls(response(sasl::RESPONSE_MAX), &["say: + ", AUTH_FAILED, capa]);
-    tls(response(sasl::RESPONSE_MAX + 1), &["say: + ", "say: -ERR line too long", capa]);
+    tls(response(sasl::RESPONSE_MAX), &["say: + ", AUTH_FAILED, CAPA]);
+    tls(response(sasl::RESPONSE_MAX + 1), &["say: + ", "say: -ERR line too long", CAPA]);
 }
 
 #[test]
 fn r_pop_08_a_line_beyond_64_kib_closes_with_or_without_its_end() {
-    tls(format!("{}\r\nCAPA\r\n", "x".repeat(65_535)), &["say: -ERR line too long", "say: +OK\\r\\nTOP"]);
+    tls(format!("{}\r\nCAPA\r\n", "x".repeat(65_535)), &["say: -ERR line too long", CAPA]);
     tls(format!("{}\r\nCAPA\r\n", "x".repeat(65_536)), &["close (TooLong): -ERR"]);
     tls("x".repeat(65_537), &["close (TooLong): -ERR"]);
     tls("x".repeat(65_536), &[]);
@@ -240,6 +306,12 @@ fn r_sasl_01_only_oneself_can_be_authorized() {
     // bob NUL bob NUL secret, then root NUL bob NUL secret.
     tls("AUTH PLAIN Ym9iAGJvYgBzZWNyZXQ=\r\n", &[PLAIN, AUTH_FAILED]);
     tls("AUTH PLAIN cm9vdABib2IAc2VjcmV0\r\n", &["say: -ERR [AUTH] nobody"]);
+    // A master may: bob NUL admin NUL secret, and not the other way round.
+    let steps = steps_of(
+        dialogues::rich_offer(Channel::Tls),
+        "AUTH PLAIN Ym9iAGFkbWluAHNlY3JldA==\r\nAUTH PLAIN YWRtaW4AYm9iAHNlY3JldA==\r\n",
+    );
+    assert_transcript(&steps, &[PLAIN, AUTH_FAILED, "say: -ERR [AUTH] nobody"]);
 }
 
 #[test]
@@ -261,16 +333,15 @@ fn r_sasl_02_malformed_messages_reach_no_node() {
 #[test]
 fn r_sasl_03_bad_base64_ends_the_exchange_and_nothing_else() {
     for bad in ["YQ", "YQ= =", "YR==", "x LOGOUT", "QUIT\t", "=", "AGJvYgBzZWNyZXQ= "] {
-        tls(format!("AUTH PLAIN\r\n{bad}\r\nCAPA\r\n"), &["say: + ", ERR, "say: +OK\\r\\nTOP"]);
+        tls(format!("AUTH PLAIN\r\n{bad}\r\nCAPA\r\n"), &["say: + ", ERR, CAPA]);
     }
-    tls("AUTH PLAIN YQ\r\nAUTH PLAIN a b\r\nCAPA\r\n", &[ERR, ERR, "say: +OK\\r\\nTOP"]);
+    tls("AUTH PLAIN YQ\r\nAUTH PLAIN a b\r\nCAPA\r\n", &[ERR, ERR, CAPA]);
 }
 
 #[test]
 fn r_sasl_04_a_star_cancels() {
-    let capa = "say: +OK\\r\\nTOP";
-    tls("AUTH PLAIN\r\n*\r\nCAPA\r\n", &["say: + ", "say: -ERR cancelled", capa]);
-    tls("AUTH LOGIN\r\nYm9i\r\n*\r\nCAPA\r\n", &["say: + ", "say: + ", "say: -ERR cancelled", capa]);
+    tls("AUTH PLAIN\r\n*\r\nCAPA\r\n", &["say: + ", "say: -ERR cancelled", CAPA]);
+    tls("AUTH LOGIN\r\nYm9i\r\n*\r\nCAPA\r\n", &["say: + ", "say: + ", "say: -ERR cancelled", CAPA]);
 }
 
 #[test]
@@ -279,6 +350,56 @@ fn r_sasl_05_login_asks_for_the_name_unless_it_came_at_once() {
     tls("AUTH LOGIN\r\nYm9i\r\nc2VjcmV0\r\n", &[name, password, SASL_LOGIN, AUTH_FAILED]);
     tls("AUTH LOGIN Ym9i\r\nc2VjcmV0\r\n", &[password, SASL_LOGIN, AUTH_FAILED]);
     tls("AUTH LOGIN =\r\nc2VjcmV0\r\n", &[password, AUTH_FAILED]);
+}
+
+/// `user=bob ^A auth=Bearer x ^A ^A`.
+const BOBS_XOAUTH2: &str = "dXNlcj1ib2IBYXV0aD1CZWFyZXIgeAEB";
+/// `n,a=bob, ^A auth=Bearer x ^A ^A`.
+const BOBS_OAUTHBEARER: &str = "bixhPWJvYiwBYXV0aD1CZWFyZXIgeAEB";
+const CHALLENGE: &str = "say: + eyJzdGF0dXMiOiI0MDEifQ==\\r\\n";
+const BAD_TOKEN: &str = "say: -ERR [AUTH] bad token\\r\\n";
+
+#[test]
+fn r_sasl_05_a_token_comes_with_and_without_an_initial_response_where_its_mechanism_is_announced() {
+    for (mechanism, message) in [("XOAUTH2", BOBS_XOAUTH2), ("OAUTHBEARER", BOBS_OAUTHBEARER)] {
+        let login = format!("login by {mechanism}, 8 octets, as: bob");
+        let steps = |octets: String| steps_of(dialogues::rich_offer(Channel::Tls), octets);
+        assert_transcript(&steps(format!("AUTH {mechanism} {message}\r\n")), &[&login, CHALLENGE]);
+        assert_transcript(&steps(format!("AUTH {mechanism}\r\n{message}\r\n")), &["say: + \\r\\n", &login, CHALLENGE]);
+        assert_transcript(&steps(format!("AUTH {mechanism} =\r\nAUTH {mechanism} AQ==\r\n")), &[AUTH_FAILED; 2]);
+        let room = sasl::RESPONSE_MAX - format!("AUTH {mechanism} ").len();
+        let longest = "A".repeat(room / 4 * 4);
+        assert_transcript(&steps(format!("AUTH {mechanism} {longest}\r\n")), &[AUTH_FAILED]);
+        tls(format!("AUTH {mechanism} {message}\r\n"), &["say: -ERR unknown mechanism"]);
+        let clear = steps_of(dialogues::rich_offer(Channel::Upgradable), format!("AUTH {mechanism}\r\n"));
+        assert_transcript(&clear, &[STLS_FIRST]);
+    }
+}
+
+#[test]
+fn r_sasl_06_a_refused_token_gets_the_nodes_challenge_then_no_answer_counts_and_then_err() {
+    let login = format!("AUTH XOAUTH2 {BOBS_XOAUTH2}\r\n");
+    let by = "login by XOAUTH2, 8 octets, as: bob";
+    let steps = |octets: String| steps_of(dialogues::rich_offer(Channel::Tls), octets);
+    let longest = "x".repeat(sasl::RESPONSE_MAX);
+    for dummy in ["", "AQ==", "*", "=", "QUIT", "USER eve", "GET / HTTP/1.1", "\0\u{fc}", &longest] {
+        let steps = steps(format!("{login}{dummy}\r\nCAPA\r\n"));
+        assert_transcript(&steps, &[by, CHALLENGE, BAD_TOKEN, CAPA]);
+    }
+    assert_transcript(&steps(format!("{login}{longest}x\r\nCAPA\r\n")), &[by, CHALLENGE, BAD_TOKEN, CAPA]);
+    // What is dropped counts for nothing.
+    let many = steps(format!("{login}*\r\n").repeat(20));
+    assert_transcript(&many, &[by, CHALLENGE, BAD_TOKEN].repeat(20));
+    // Nobody waits for the dummy of a client that must go.
+    let (mut dialogue, mut input) = dialogue(dialogues::rich_offer(Channel::Tls), login.as_bytes());
+    let Step::Login(_, to) = dialogue.step(&mut input) else { panic!("no login") };
+    let text = b"[AUTH] bad token".to_vec();
+    let refusal = NodeRefusal { kind: RefusalKind::WrongPassword, text, challenge: Some(b"e30=".to_vec()) };
+    assert_eq!(dialogue.relay_refusal(to, &refusal), b"+ e30=\r\n");
+    assert!(dialogue.farewell(Farewell::Timeout).starts_with(b"-ERR [AUTH] bad token\r\n-ERR [SYS/TEMP] "));
+    input.push(b"\r\n");
+    assert!(matches!(dialogue.step(&mut input), Step::Reply(_)));
+    assert!(dialogue.farewell(Farewell::Timeout).starts_with(b"-ERR [SYS/TEMP] "));
 }
 
 #[test]
@@ -296,7 +417,7 @@ fn bad_commands_are_answered_up_to_the_limit_and_then_the_connection_closes() {
 }
 
 #[test]
-fn other_protocols_hear_one_line_and_the_connection_closes() {
+fn r_tls_09_other_protocols_hear_one_line_and_the_connection_closes() {
     for other in [&b"GET / HTTP/1.1\r\nHost: x\r\n"[..], b"POST /", b"HELO x\r\n", b"EHLO x\r\n", b"\x16\x03\x01\x02\0"]
     {
         clear(other, &["close (OtherProtocol): -ERR"]);
@@ -318,14 +439,17 @@ fn refusals_and_farewells_carry_the_codes_that_clients_act_upon() {
     let to = || ReplyTo { tag: Box::default() };
     let mut dialogue = ClientDialogue::new(Protocol::Pop3, dialogues::offer(Channel::Tls));
     let relayed = NodeRefusal { kind: RefusalKind::Other, text: b"[IN-USE] locked".to_vec(), challenge: None };
-    let cases: [(Vec<u8>, &[u8]); 7] = [
+    let cases: [(Vec<u8>, &[u8]); 10] = [
         (dialogue.refuse(to(), Refusal::AuthenticationFailed), b"-ERR [AUTH] Authentication failed.\r\n"),
         (dialogue.refuse(to(), Refusal::Unavailable), b"-ERR [SYS/TEMP] "),
         (dialogue.refuse(to(), Refusal::ServerBug), b"-ERR [SYS/PERM] "),
+        (dialogue.refuse(to(), Refusal::TooManySessions), b"-ERR [IN-USE] "),
+        (dialogue.refuse(to(), Refusal::TooManyFailures), b"-ERR [SYS/TEMP] "),
         (dialogue.relay_refusal(to(), &relayed), b"-ERR [IN-USE] locked\r\n"),
         (dialogue.farewell(Farewell::Timeout), b"-ERR [SYS/TEMP] "),
         (dialogue.farewell(Farewell::TooManyFailures), b"-ERR [SYS/TEMP] "),
         (dialogue.farewell(Farewell::Shutdown), b"-ERR [SYS/TEMP] "),
+        (dialogue.farewell(Farewell::TooManyConnections), b"-ERR [SYS/TEMP] "),
     ];
     for (line, expected) in cases {
         assert!(line.starts_with(expected) && line.ends_with(b"\r\n"), "{:?}", line.escape_ascii().to_string());

@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::proto::RefusalKind;
-use crate::proto::imap::tests::{Said, transcript};
+use crate::proto::imap::tests::{CHALLENGE, Said, all, transcript};
+use crate::proto::{TokenMechanism, sasl};
 
 #[test]
-fn r_sasl_plain_and_login_in_every_form() {
+fn r_sasl_05_plain_and_login_in_every_form() {
     check(&[
         (&format!("a AUTHENTICATE PLAIN\r\n{BOB}\r\n"), "+ \r\n<login a bob secret PLAIN>"),
         (&format!("a authenticate plain {BOB}\r\n"), "<login a bob secret PLAIN>"),
@@ -28,6 +29,13 @@ fn r_sasl_plain_and_login_in_every_form() {
 fn r_sasl_01_a_foreign_authzid_is_refused() {
     let said = "a NO [AUTHORIZATIONFAILED] Nobody may log in as somebody else\r\n";
     check(&[("a AUTHENTICATE PLAIN cm9vdABib2IAc2VjcmV0\r\n", said)]);
+    // bob is a master: he may act as root, and nobody but him.
+    let masters = [crate::names::UserName::new(b"bob").unwrap()];
+    let offer = Offer { master_users: masters.into(), ..offer(TLS) };
+    let as_root = rendered(&offer, b"a AUTHENTICATE PLAIN cm9vdABib2IAc2VjcmV0\r\n");
+    assert_eq!(as_root, "<login a root*bob secret PLAIN>");
+    assert_eq!(rendered(&offer, b"a AUTHENTICATE PLAIN Ym9iAHJvb3QAc2VjcmV0\r\n"), said);
+    assert_eq!(rendered(&offer, b"a LOGIN bob secret\r\n"), "<login a bob secret LOGIN>");
 }
 
 #[test]
@@ -72,6 +80,88 @@ fn r_sasl_04_an_asterisk_cancels() {
     ]);
 }
 
+/// A message with a token for bob, in base64.
+fn bobs_token(mechanism: TokenMechanism, token: &str) -> String {
+    let (bob, token) = (crate::names::UserName::new(b"bob").unwrap(), Secret::new(token.into()));
+    let message = sasl::encode(&sasl::token_message(mechanism, &bob, &token).unwrap());
+    String::from_utf8(message.expose().to_vec()).unwrap()
+}
+
+#[test]
+fn r_sasl_05_initial_responses_are_optional_and_may_be_empty() {
+    check(&[
+        ("a AUTHENTICATE PLAIN =\r\n", FAILED),
+        ("a AUTHENTICATE LOGIN Ym9i\r\nc2VjcmV0\r\n", "+ UGFzc3dvcmQ6\r\n<login a bob secret AUTH-LOGIN>"),
+    ]);
+    for mechanism in TokenMechanism::ALL {
+        let (name, message) = (mechanism.name(), bobs_token(mechanism, "Bearer x"));
+        let login = format!("<login a bob Bearer x {name}>+ {CHALLENGE}\r\n");
+        let said = |octets: String| rendered(&all(TLS), octets.as_bytes());
+        assert_eq!(said(format!("a AUTHENTICATE {name}\r\n{message}\r\n")), format!("+ \r\n{login}"));
+        assert_eq!(said(format!("a authenticate {} {message}\r\n", name.to_lowercase())), login);
+        assert_eq!(said(format!("a AUTHENTICATE {name} =\r\n")), FAILED);
+        assert_eq!(said(format!("a AUTHENTICATE {name}\r\n\r\n")), format!("+ \r\n{FAILED}"));
+        // As long as the line may be, which is much more than 12 KiB.
+        let token = format!("Bearer {}", "x".repeat(sasl::RESPONSE_MAX / 4 * 3 - 40));
+        let message = bobs_token(mechanism, &token);
+        assert!((16_000..=sasl::RESPONSE_MAX).contains(&message.len()));
+        let login = format!("<login a bob {token} {name}>+ {CHALLENGE}\r\n");
+        assert_eq!(said(format!("a AUTHENTICATE {name} {message}\r\n")), login);
+        assert_eq!(said(format!("a AUTHENTICATE {name}\r\n{message}\r\n")), format!("+ \r\n{login}"));
+        let longer = "A".repeat(sasl::RESPONSE_MAX + 100);
+        let said = said(format!("a AUTHENTICATE {name} {longer}\r\nb NOOP\r\n"));
+        assert_eq!(said, "a BAD Line too long\r\nb OK Nothing done\r\n");
+    }
+}
+
+#[test]
+fn r_sasl_06_a_refused_token_gets_the_nodes_challenge_then_no_answer_counts_and_then_no() {
+    const NO: &str = "a NO [AUTHENTICATIONFAILED] bad token\r\n";
+    let login = format!("a AUTHENTICATE XOAUTH2 {}\r\n", bobs_token(TokenMechanism::XOAuth2, "Bearer x"));
+    let refused = format!("<login a bob Bearer x XOAUTH2>+ {CHALLENGE}\r\n");
+    let longest = "x".repeat(sasl::RESPONSE_MAX);
+    for dummy in ["", "AQ==", "*", "=", "b NOOP", "b LOGIN bob {6+}", "\0\u{fc}", &longest] {
+        let said = rendered(&all(TLS), format!("{login}{dummy}\r\nb NOOP\r\n").as_bytes());
+        assert_eq!(said, format!("{refused}{NO}b OK Nothing done\r\n"), "{dummy:.20}");
+    }
+    let said = rendered(&all(TLS), format!("{login}{longest}x\r\n").as_bytes());
+    assert_eq!(said, format!("{refused}{NO}* BYE Command too long\r\n<close TooLong>"));
+    // What is dropped counts for nothing.
+    let said = rendered(&all(TLS), format!("{login}*\r\n").repeat(20).as_bytes());
+    assert_eq!(said, format!("{refused}{NO}").repeat(20));
+    // Nobody waits for the dummy of a client that must go.
+    let mut client = Client::new(all(TLS));
+    let mut input = Input::new();
+    input.push(login.as_bytes());
+    let Step::Login(_, to) = client.step(&mut input) else { panic!("no login") };
+    let text = b"[AUTHENTICATIONFAILED] bad token".to_vec();
+    let refusal = NodeRefusal { kind: RefusalKind::WrongPassword, text, challenge: Some(b"e30=".to_vec()) };
+    assert_eq!(client.relay_refusal(to, &refusal), b"+ e30=\r\n");
+    assert_eq!(client.farewell(Farewell::Timeout), format!("{NO}* BYE The login took too long\r\n").as_bytes());
+    input.push(b"\r\n");
+    assert!(matches!(client.step(&mut input), Step::Reply(_)));
+    assert_eq!(client.farewell(Farewell::Timeout), b"* BYE The login took too long\r\n");
+    // Without a challenge, it is refused like a password.
+    let refusal = NodeRefusal { challenge: None, ..refusal };
+    input.push(login.as_bytes());
+    let Step::Login(_, to) = client.step(&mut input) else { panic!("no login") };
+    assert_eq!(client.relay_refusal(to, &refusal), NO.as_bytes());
+    input.push(b"b NOOP\r\n");
+    assert!(matches!(client.step(&mut input), Step::Reply(line) if line == b"b OK Nothing done\r\n"));
+}
+
+#[test]
+fn r_sasl_07_what_follows_a_response_is_left_in_the_input() {
+    let tokens = TokenMechanism::ALL.map(|mechanism| (mechanism.name(), vec![bobs_token(mechanism, "Bearer x")]));
+    let passwords = [("PLAIN", vec![BOB.to_owned()]), ("LOGIN", vec!["Ym9i".to_owned(), "c2VjcmV0".to_owned()])];
+    for (mechanism, responses) in tokens.into_iter().chain(passwords) {
+        let login = format!("a AUTHENTICATE {mechanism}\r\n{}\r\n", responses.join("\r\n"));
+        let said = transcript(&all(TLS), format!("{login}b SELECT inbox\r\n").as_bytes());
+        let used = said.iter().find_map(|said| if let Said::Login(_, used) = said { Some(*used) } else { None });
+        assert_eq!(used, Some(login.len()), "{mechanism}");
+    }
+}
+
 #[test]
 fn r_tls_01_what_follows_starttls_is_left_for_the_handshake() {
     let said = transcript(&offer(UPGRADABLE), b"a STARTTLS\r\nb NOOP\r\n");
@@ -87,7 +177,7 @@ fn r_tls_03_only_the_number_of_bad_commands_survives_the_handshake() {
     input.push(b"b STARTTLS\r\n");
     while !matches!(client.step(&mut input), Step::StartTls(_)) {}
     let mut client = client.upgraded();
-    assert!(client.greeting().ends_with(b"IDLE AUTH=PLAIN AUTH=LOGIN] mail.example.net ready\r\n"));
+    assert!(client.greeting().ends_with(b"ID AUTH=PLAIN AUTH=LOGIN] mail.example.net ready\r\n"));
     input.push(b"c NOOP\r\nd STARTTLS\r\n");
     assert!(matches!(client.step(&mut input), Step::Reply(line) if line == b"c OK Nothing done\r\n"));
     assert!(matches!(client.step(&mut input), Step::Close(line, Goodbye::TooManyBadCommands)
@@ -115,7 +205,7 @@ fn r_tls_09_other_protocols_get_one_line() {
 }
 
 #[test]
-fn r_pipe_what_follows_a_login_is_left_until_it_has_failed() {
+fn r_pipe_03_what_follows_a_login_is_left_until_it_has_failed() {
     for login in ["a LOGIN bob secret\r\n".to_owned(), format!("a AUTHENTICATE PLAIN {BOB}\r\n")] {
         let said = transcript(&offer(TLS), format!("{login}b SELECT inbox\r\nc NOOP\r\n").as_bytes());
         let (first, rest) = said.split_first().unwrap();
@@ -133,6 +223,8 @@ fn answers_to_a_login_carry_its_tag_and_one_atom_as_code() {
         (Refusal::AuthenticationFailed, "A7 NO [AUTHENTICATIONFAILED] Authentication failed.\r\n"),
         (Refusal::Unavailable, "A7 NO [UNAVAILABLE] Temporary failure, please try again later\r\n"),
         (Refusal::ServerBug, "A7 NO [SERVERBUG] Internal error, the login was not completed\r\n"),
+        (Refusal::TooManySessions, "A7 NO [LIMIT] Too many sessions of this user\r\n"),
+        (Refusal::TooManyFailures, "A7 NO [LIMIT] Too many failed logins, please try again later\r\n"),
     ] {
         assert_eq!(client.refuse(to(), refusal), answer.as_bytes());
     }
@@ -144,6 +236,7 @@ fn answers_to_a_login_carry_its_tag_and_one_atom_as_code() {
         (Farewell::Timeout, "* BYE The login took too long\r\n"),
         (Farewell::TooManyFailures, "* BYE Too many failed logins\r\n"),
         (Farewell::Shutdown, "* BYE [UNAVAILABLE] Shutting down, please reconnect\r\n"),
+        (Farewell::TooManyConnections, "* BYE [UNAVAILABLE] Too many connections, please try again later\r\n"),
     ] {
         assert_eq!(client.farewell(farewell), line.as_bytes());
     }
