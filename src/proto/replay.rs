@@ -3,7 +3,7 @@
 //! Two dialogues one after the other, so that a node that has seen no secret can still be left for another one. A probe
 //! may go another way after the first: one command that needs no login.
 
-use super::{Extensions, Input, Introduction, NodeLogin, Protocol, imap, pop3};
+use super::{Extensions, Input, Introduction, NodeLogin, Protocol, TokenMechanism, imap, pop3, sasl};
 use crate::secret::Secret;
 
 /// What the session must do next for the node, up to the moment when credentials may be sent.
@@ -34,16 +34,18 @@ impl NodeHello {
     /// With an introduction, the node is told of the client (IMAP: ID, RFC 2971; POP3: XCLIENT), if it wants to hear of
     /// it, under the protection that is demanded.
     pub fn new(protocol: Protocol, starttls: bool, introduction: Option<Introduction>) -> Self {
-        let _ = introduction;
         match protocol {
-            Protocol::Imap => Self::Imap(imap::node::Hello::new(starttls)),
-            Protocol::Pop3 => Self::Pop3(pop3::node::Hello::new(starttls)),
+            Protocol::Imap => Self::Imap(imap::node::Hello::new(starttls, introduction)),
+            Protocol::Pop3 => Self::Pop3(pop3::node::Hello::new(starttls, introduction)),
         }
     }
 
     /// What the node can do, after [`HelloStep::Ready`]; nothing before that.
     pub fn extensions(&self) -> Extensions {
-        Extensions::default()
+        match self {
+            Self::Imap(hello) => hello.extensions(),
+            Self::Pop3(hello) => hello.extensions(),
+        }
     }
 
     /// Takes what it can from the front of the input.
@@ -67,12 +69,9 @@ impl NodeHello {
     /// # Errors
     /// The login cannot be said to this node.
     pub fn replay(self, login: NodeLogin) -> Result<Replay, NodeFault> {
-        let crate::proto::Credentials::Password(password) = login.credentials else {
-            return Err(NodeFault::NoMechanism);
-        };
         match self {
-            Self::Imap(hello) => hello.replay(login.user, password).map(Replay::Imap),
-            Self::Pop3(hello) => hello.replay(login.user, password).map(Replay::Pop3),
+            Self::Imap(hello) => hello.replay(&login).map(Replay::Imap),
+            Self::Pop3(hello) => hello.replay(login).map(Replay::Pop3),
         }
     }
 
@@ -175,6 +174,13 @@ pub struct NodeAcceptance {
     pub capabilities: Vec<u8>,
 }
 
+impl NodeAcceptance {
+    /// What the node can do behind the login; nothing where it did not say.
+    pub fn extensions(&self) -> Extensions {
+        self.capabilities.split(|&octet| octet == b' ').collect()
+    }
+}
+
 /// What a refusing node said.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NodeRefusal {
@@ -225,6 +231,29 @@ impl NodeRefusal {
         let code = inside.split(|octet| matches!(octet, b']' | b' ')).next()?;
         Self::CODES.into_iter().find(|known| known.as_bytes().eq_ignore_ascii_case(code))
     }
+}
+
+/// What a node says of a token, if a client may get it. Anything else is answered all the same, and dropped.
+pub(in crate::proto) fn challenge_for_client(said: &[u8]) -> Option<Vec<u8>> {
+    let lawful = (1..=NodeRefusal::CHALLENGE_MAX).contains(&said.len()) && sasl::decode(said).is_ok();
+    lawful.then(|| said.to_vec())
+}
+
+/// How that is answered, in base64, so that the node refuses the token: an empty line, or a lone ^A (RFC 7628 §3.2.3).
+pub(in crate::proto) fn answer_to_challenge(mechanism: TokenMechanism) -> &'static [u8] {
+    match mechanism {
+        TokenMechanism::XOAuth2 => b"",
+        TokenMechanism::OAuthBearer => b"AQ==",
+    }
+}
+
+/// The server name that the client asked for, if a node can be told it: Dovecot refuses to hear of one that is longer or
+/// has other octets, and with it the login.
+pub(in crate::proto) fn server_name(client: &Introduction) -> Option<&str> {
+    let name = client.tls.as_ref()?.server_name.as_deref()?;
+    let is_names = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'-' | b'_');
+    let lawful = (1..=255).contains(&name.len()) && name.bytes().all(is_names) && !name.contains("..");
+    lawful.then_some(name)
 }
 
 /// The meaning of a node's refusal, read from its response code.

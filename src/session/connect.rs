@@ -151,7 +151,7 @@ impl Attempt<'_> {
 
     /// Tells health and the record of a node's failure.
     fn failed(&mut self, port: &NodePort, failure: Failure) -> Failure {
-        match failure.verdict().mark {
+        match failure.mark(&self.login.request.credentials) {
             Mark::None => {}
             Mark::Unreachable => tell(port, Signal::Unreachable, &failure),
             Mark::NotReady => tell(port, Signal::NotReady(self.witness()), &failure),
@@ -207,6 +207,7 @@ impl Attempt<'_> {
         };
         match answer {
             NodeAnswer::Accepted(acceptance) => {
+                port.learn_behind(acceptance.extensions());
                 // Only now: whoever does not know the password must not learn how many sessions there are, nor use
                 // them up.
                 let (island, client) = (&self.table.island().name, self.login.origin.client.ip());

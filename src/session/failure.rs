@@ -10,7 +10,12 @@ use std::io;
 
 use crate::directory::LookupError;
 use crate::names::IslandName;
-use crate::proto::{NodeFault, NodeRefusal, Refusal, RefusalKind};
+use crate::proto::{Credentials, NodeFault, NodeRefusal, Refusal, RefusalKind};
+
+/// Longest token, in octets, at which a node's failure is held against the node. Dovecot hangs up without a word on a
+/// response of more than 8 KiB of base64, and a token need not be valid to be long: with two of them and the names of two
+/// users a stranger could take every node down.
+const TOKEN_HARMLESS_MAX: usize = 5 * 1024;
 
 /// Why one login, or one node's try at it, did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -205,6 +210,16 @@ impl Failure {
             }
             Self::LoginTimeout => FINAL,
             Self::Abandoned => Verdict { answer: Answer::Told, ..FINAL },
+        }
+    }
+
+    /// What it says of the node's health, when the login was this.
+    pub(crate) fn mark(&self, credentials: &Credentials) -> Mark {
+        match (self.verdict().mark, credentials) {
+            (Mark::LoginFailed, Credentials::Token(_, token)) if token.expose().len() > TOKEN_HARMLESS_MAX => {
+                Mark::None
+            }
+            (mark, _) => mark,
         }
     }
 

@@ -5,12 +5,14 @@
 //! A transcript shows how long a password is, never its octets.
 
 use std::iter;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::names::UserName;
 use crate::proto::{
-    Channel, ClientDialogue, CommandStep, Credentials, HelloStep, Input, NodeAnswer, NodeFault, NodeHello, NodeLogin,
-    NodeRefusal, Offer, Protocol, Refusal, RefusalKind, ReplayStep, Step, TokenMechanism, sasl,
+    Channel, ClientDialogue, CommandStep, Credentials, HelloStep, Input, Introduction, NodeAnswer, NodeFault,
+    NodeHello, NodeLogin, NodeRefusal, Offer, Protocol, Refusal, RefusalKind, ReplayStep, Step, TlsFacts,
+    TokenMechanism, sasl,
 };
 use crate::secret::Secret;
 
@@ -100,20 +102,79 @@ fn token_refusal() -> NodeRefusal {
     NodeRefusal { kind, text, challenge: Some(b"eyJzdGF0dXMiOiI0MDEifQ==".to_vec()) }
 }
 
+/// What is to be said to a node.
+#[derive(Clone)]
+pub struct Talk {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// Whether STARTTLS is demanded.
+    pub starttls: bool,
+    /// Of whom the node is to be told.
+    pub introduction: Option<Introduction>,
+    /// Who logs in.
+    pub master: Option<&'static [u8]>,
+    /// In which mechanism a token is brought, in place of [`PASSWORD`].
+    pub token: Option<TokenMechanism>,
+}
+
+impl Talk {
+    /// A plain login with [`PASSWORD`].
+    pub fn new(protocol: Protocol) -> Self {
+        Self { protocol, starttls: false, introduction: None, master: None, token: None }
+    }
+
+    /// As one octet chooses.
+    fn chosen(protocol: Protocol, choice: u8) -> Self {
+        let token = [None, None, Some(TokenMechanism::XOAuth2), Some(TokenMechanism::OAuthBearer)];
+        Self {
+            protocol,
+            starttls: choice & 1 != 0,
+            introduction: (choice & 2 != 0).then(introduction),
+            master: (choice & 4 != 0).then_some(b"root".as_slice()),
+            token: token.get(usize::from(choice >> 3 & 3)).copied().flatten(),
+        }
+    }
+
+    fn login(&self) -> Option<NodeLogin> {
+        let secret = Secret::new(PASSWORD.to_vec());
+        let master = match self.master {
+            Some(master) => Some(UserName::new(master)?),
+            None => None,
+        };
+        let credentials = match self.token {
+            Some(mechanism) => Credentials::Token(mechanism, Secret::new([b"Bearer ", secret.expose()].concat())),
+            None => Credentials::Password(secret),
+        };
+        Some(NodeLogin { user: UserName::new(USER)?, master, credentials })
+    }
+}
+
+/// A client of which a node may be told.
+pub fn introduction() -> Introduction {
+    Introduction {
+        session: "0123456789abcdef-1".into(),
+        client: SocketAddr::from(([192, 0, 2, 7], 54321)),
+        connected: SocketAddr::from(([198, 51, 100, 1], 993)),
+        tls: Some(TlsFacts { version: "TLSv1.3".into(), cipher: None, server_name: Some("mail.example.net".into()) }),
+        ttl: 6,
+    }
+}
+
 /// What a dialogue says to a node that sends `data`, up to its answer to a login as [`USER`] with [`PASSWORD`].
 pub fn node_transcript(protocol: Protocol, starttls: bool, data: &[u8], reads: Reads<'_>) -> Vec<String> {
+    talk_transcript(&Talk { starttls, ..Talk::new(protocol) }, data, reads)
+}
+
+/// The same, with all that a node may have to hear.
+pub fn talk_transcript(talk: &Talk, data: &[u8], reads: Reads<'_>) -> Vec<String> {
     let mut run = Run::new(data, reads);
-    let hello = match run.greet(protocol, starttls) {
+    let hello = match run.greet(talk) {
         Ok(Some(hello)) => hello,
         Ok(None) => return run.transcript,
         Err(fault) => return run.end("fault", fault.to_string().as_bytes()),
     };
-    let Some(user) = UserName::new(USER) else { return run.transcript };
-    let mut replay = match hello.replay(NodeLogin {
-        user,
-        master: None,
-        credentials: Credentials::Password(Secret::new(PASSWORD.to_vec())),
-    }) {
+    let Some(login) = talk.login() else { return run.transcript };
+    let mut replay = match hello.replay(login) {
         Ok(replay) => replay,
         Err(fault) => return run.end("fault", fault.to_string().as_bytes()),
     };
@@ -124,9 +185,13 @@ pub fn node_transcript(protocol: Protocol, starttls: bool, data: &[u8], reads: R
             Ok(ReplayStep::Send(secret)) => run.note("say", secret.expose()),
             Ok(ReplayStep::Answer(NodeAnswer::Accepted(accepted))) => {
                 run.note("untagged", &accepted.untagged);
+                run.note("capabilities", &accepted.capabilities);
                 return run.end("accepted", &accepted.text);
             }
             Ok(ReplayStep::Answer(NodeAnswer::Refused(refused))) => {
+                if let Some(challenge) = &refused.challenge {
+                    run.note("challenge", challenge);
+                }
                 return run.end(&format!("refused ({:?})", refused.kind), &refused.text);
             }
             Err(fault) => return run.end("fault", fault.to_string().as_bytes()),
@@ -137,7 +202,7 @@ pub fn node_transcript(protocol: Protocol, starttls: bool, data: &[u8], reads: R
 /// What a probe's dialogue says to a node that sends `data`, up to the answer to its one command.
 pub fn command_transcript(protocol: Protocol, starttls: bool, data: &[u8], reads: Reads<'_>) -> Vec<String> {
     let mut run = Run::new(data, reads);
-    let mut command = match run.greet(protocol, starttls) {
+    let mut command = match run.greet(&Talk { starttls, ..Talk::new(protocol) }) {
         Ok(Some(hello)) => hello.command(),
         Ok(None) => return run.transcript,
         Err(fault) => return run.end("fault", fault.to_string().as_bytes()),
@@ -169,12 +234,15 @@ pub fn client_is_chunking_proof(protocol: Protocol, data: &[u8]) {
     assert_eq!(whole, transcript(Reads::Octets), "one octet at a time");
 }
 
-/// Asserts that a node's octets give the same steps however they are cut. The first octet chooses whether STARTTLS is
-/// demanded.
+/// Asserts that a node's octets give the same steps however they are cut. The first octet chooses what is said to it.
 pub fn node_is_chunking_proof(protocol: Protocol, data: &[u8]) {
     let (choice, data) = data.split_first().unwrap_or((&0, data));
-    for dialogue in [node_transcript, command_transcript] {
-        let transcript = |reads| dialogue(protocol, choice & 1 != 0, data, reads);
+    let talk = Talk::chosen(protocol, *choice);
+    for is_login in [true, false] {
+        let transcript = |reads| match is_login {
+            true => talk_transcript(&talk, data, reads),
+            false => command_transcript(protocol, talk.starttls, data, reads),
+        };
         let whole = transcript(Reads::Whole);
         assert_eq!(whole, transcript(Reads::Sizes(data)), "cut into small reads");
         assert_eq!(whole, transcript(Reads::Octets), "one octet at a time");
@@ -222,8 +290,8 @@ impl<'a> Run<'a> {
     }
 
     /// The dialogue up to the moment when credentials may be sent; `None` where the octets end before that.
-    fn greet(&mut self, protocol: Protocol, starttls: bool) -> Result<Option<NodeHello>, NodeFault> {
-        let mut hello = NodeHello::new(protocol, starttls, None);
+    fn greet(&mut self, talk: &Talk) -> Result<Option<NodeHello>, NodeFault> {
+        let mut hello = NodeHello::new(talk.protocol, talk.starttls, talk.introduction.clone());
         loop {
             match hello.step(&mut self.input)? {
                 HelloStep::Wait if self.read() => {}

@@ -5,14 +5,13 @@
 //! ends the attempt. Nothing is pipelined: whatever stands behind an answer was not asked for and stays in the input.
 //! The replayed login must be right for every octet that a password may have.
 
+mod introduce;
 mod replay;
 
 pub use replay::Replay;
 
 use super::response::{self, Response};
-use crate::names::UserName;
-use crate::proto::{CommandStep, HelloStep, Input, NodeFault};
-use crate::secret::Secret;
+use crate::proto::{CommandStep, Extensions, HelloStep, Input, Introduction, NodeFault, NodeLogin};
 
 /// The tag of our STARTTLS.
 const STARTTLS_TAG: &[u8] = b"f1";
@@ -21,12 +20,17 @@ const CAPABILITY_TAG: &[u8] = b"f2";
 /// The tag of a probe's NOOP.
 const NOOP_TAG: &[u8] = b"f5";
 
+/// The tag of our ID.
+const ID_TAG: &[u8] = b"f7";
+
 /// What a node hears that is not needed any more, before or after a login.
 pub const FAREWELL: &[u8] = b"f6 LOGOUT\r\n";
 
 /// The dialogue with a node that has not been told any secret.
 pub struct Hello {
     state: State,
+    /// Of whom the node is to be told, until it was.
+    introduction: Option<Introduction>,
     /// Octets of untagged responses since our last command.
     heard: usize,
 }
@@ -42,16 +46,29 @@ enum State {
     Ask,
     /// CAPABILITY was sent; the list, once it has come.
     Asked(Option<Vec<u8>>),
-    /// The list is known.
+    /// The list is known; the node may have to be told of the client.
+    Known(Vec<u8>),
+    /// ID was sent.
+    Introduced(Vec<u8>),
+    /// All is said that comes before a login.
     Ready(Vec<u8>),
     /// The node failed us.
     Failed,
 }
 
 impl Hello {
-    /// A dialogue that waits for the greeting. With `starttls`, the upgrade is demanded before anything else is said.
-    pub fn new(starttls: bool) -> Self {
-        Self { state: State::Greeting { starttls }, heard: 0 }
+    /// A dialogue that waits for the greeting. With `starttls`, the upgrade is demanded before anything else is said. A
+    /// node that does not announce ID is not told of the client, and the login goes on.
+    pub fn new(starttls: bool, introduction: Option<Introduction>) -> Self {
+        Self { state: State::Greeting { starttls }, introduction, heard: 0 }
+    }
+
+    /// See [`NodeHello::extensions`](crate::proto::NodeHello::extensions).
+    pub fn extensions(&self) -> Extensions {
+        match &self.state {
+            State::Ready(list) => response::words(list),
+            _ => Extensions::default(),
+        }
     }
 
     /// Takes what it can from the front of the input. To be called until it says [`HelloStep::Wait`].
@@ -64,6 +81,12 @@ impl Hello {
                 State::Failed => return Err(NodeFault::Garbage),
                 State::Upgrading => (State::Upgrading, Some(HelloStep::StartTls)),
                 State::Ready(list) => (State::Ready(list), Some(HelloStep::Ready)),
+                State::Known(list) => match self.introduction.take() {
+                    Some(client) if response::lists(&list, "ID") => {
+                        (State::Introduced(list), Some(HelloStep::Send(introduce::id(ID_TAG, &client))))
+                    }
+                    _ => (State::Ready(list), None),
+                },
                 State::Ask => (State::Asked(None), Some(command(CAPABILITY_TAG, "CAPABILITY"))),
                 state => match next_response(input, state.tag(), &mut self.heard)? {
                     None => (state, Some(HelloStep::Wait)),
@@ -79,16 +102,16 @@ impl Hello {
 
     /// The handshake after [`HelloStep::StartTls`] succeeded: everything that was learned in clear text is forgotten.
     pub fn secured(self) -> Self {
-        Self { state: State::Ask, heard: 0 }
+        Self { state: State::Ask, introduction: self.introduction, heard: 0 }
     }
 
-    /// Begins the replay of a login as `user`, after [`HelloStep::Ready`].
+    /// Begins the replay of a login, after [`HelloStep::Ready`].
     ///
     /// # Errors
-    /// [`NodeFault::NoMechanism`] if the node accepts no password here.
-    pub fn replay(self, user: UserName, password: Secret) -> Result<Replay, NodeFault> {
+    /// The node announced no way in which this login could be said to it.
+    pub fn replay(self, login: &NodeLogin) -> Result<Replay, NodeFault> {
         match self.state {
-            State::Ready(list) => Replay::new(&list, &user, &password),
+            State::Ready(list) => Replay::new(&list, login),
             _ => Err(NodeFault::Garbage),
         }
     }
@@ -102,7 +125,11 @@ impl Hello {
 
 impl State {
     fn tag(&self) -> &'static [u8] {
-        if matches!(self, Self::StartTls) { STARTTLS_TAG } else { CAPABILITY_TAG }
+        match self {
+            Self::StartTls => STARTTLS_TAG,
+            Self::Introduced(_) => ID_TAG,
+            _ => CAPABILITY_TAG,
+        }
     }
 
     fn hear(self, response: Response) -> Result<(Self, Option<HelloStep>), NodeFault> {
@@ -113,19 +140,28 @@ impl State {
                 Ok((Self::StartTls, Some(command(STARTTLS_TAG, "STARTTLS"))))
             }
             (Self::Greeting { starttls: false }, Response::Ok(text)) => {
-                Ok((response::capability_code(&text).map_or(Self::Ask, |list| Self::Ready(list.to_vec())), None))
+                Ok((response::capability_code(&text).map_or(Self::Ask, |list| Self::Known(list.to_vec())), None))
             }
             (Self::StartTls, Response::Accepted(_)) => Ok((Self::Upgrading, None)),
             (Self::StartTls, Response::Refused(_) | Response::Bad) => Err(NodeFault::StartTlsRefused),
             (Self::StartTls, Response::Ok(_) | Response::Capability(_) | Response::Data) => Ok((Self::StartTls, None)),
             (Self::Asked(_), Response::Capability(list)) => Ok((Self::Asked(Some(list)), None)),
             (Self::Asked(list), Response::Ok(_) | Response::Data) => Ok((Self::Asked(list), None)),
-            (Self::Asked(Some(list)), Response::Accepted(_)) => Ok((Self::Ready(list), None)),
+            (Self::Asked(Some(list)), Response::Accepted(_)) => Ok((Self::Known(list), None)),
             (Self::Asked(None), Response::Accepted(text)) => {
                 let list = response::capability_code(&text).ok_or(NodeFault::Garbage)?;
-                Ok((Self::Ready(list.to_vec()), None))
+                Ok((Self::Known(list.to_vec()), None))
             }
             (Self::Asked(_), Response::Refused(_) | Response::Bad) => Err(NodeFault::Bad),
+            (Self::Introduced(list), Response::Ok(_) | Response::Capability(_) | Response::Data) => {
+                Ok((Self::Introduced(list), None))
+            }
+            (Self::Introduced(list), Response::Accepted(_)) => Ok((Self::Ready(list), None)),
+            // A node may dislike ID before the login; Dovecot says SERVERBUG when it is about what ID told it.
+            (Self::Introduced(list), Response::Refused(text)) if !response::is_server_bug(&text) => {
+                Ok((Self::Ready(list), None))
+            }
+            (Self::Introduced(_), Response::Refused(_) | Response::Bad) => Err(NodeFault::IntroductionRefused),
             _ => Err(NodeFault::Garbage),
         }
     }
@@ -169,7 +205,7 @@ impl Command {
                     Some(Response::Accepted(_)) => return Ok(CommandStep::Done),
                     Some(Response::Refused(_) | Response::Bad) => return Err(NodeFault::Bad),
                     Some(Response::Bye) => return Err(NodeFault::Bye),
-                    Some(Response::Preauth | Response::Continuation) => return Err(NodeFault::Garbage),
+                    Some(Response::Preauth | Response::Continuation(_)) => return Err(NodeFault::Garbage),
                     Some(Response::Ok(_) | Response::Capability(_) | Response::Data) => {
                         self.state = CommandState::Said;
                     }

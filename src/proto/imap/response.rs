@@ -7,7 +7,7 @@
 
 use imap_proto::{Response as Parsed, Status};
 
-use crate::proto::{NodeFault, NodeRefusal, RefusalKind};
+use crate::proto::{Extensions, NodeFault, NodeRefusal, RefusalKind};
 
 /// Longest line of a node, in octets, without its line end.
 pub(super) const LINE_MAX: usize = 8 * 1024;
@@ -22,8 +22,8 @@ const UNAUTHENTICATE: &[u8] = b"UNAUTHENTICATE";
 /// One response, understood as far as a login needs it. Texts come without CR, LF and NUL.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Response {
-    /// `+`, whatever follows.
-    Continuation,
+    /// `+`, with what follows it.
+    Continuation(Vec<u8>),
     /// `* OK`, with what follows it.
     Ok(Vec<u8>),
     /// `* BYE`.
@@ -73,10 +73,13 @@ pub(super) fn length(octets: &[u8]) -> Result<Option<usize>, NodeFault> {
 pub(super) fn parse(response: &[u8], tag: &[u8]) -> Result<Response, NodeFault> {
     let line = response.strip_suffix(b"\n").map_or(response, trimmed);
     if line == b"+" || line.starts_with(b"+ ") {
-        return Ok(Response::Continuation);
+        return Ok(Response::Continuation(line.get(2..).unwrap_or_default().to_vec()));
     }
     if is_data(line) {
         return data(response, line);
+    }
+    if line.starts_with(b"* ") && holds_line_end(line) {
+        return Err(NodeFault::Garbage);
     }
     let text = || line.splitn(3, |&octet| octet == b' ').nth(2).unwrap_or_default();
     let copy: Vec<u8> = line.iter().map(|octet| if matches!(octet, b' '..=b'~') { *octet } else { b'?' }).collect();
@@ -99,7 +102,7 @@ pub(super) fn parse(response: &[u8], tag: &[u8]) -> Result<Response, NodeFault> 
 
 fn data(response: &[u8], line: &[u8]) -> Result<Response, NodeFault> {
     // Literals may hold a CR; where there is none, nobody may see another line end than we do.
-    if response.iter().filter(|&&octet| octet == b'\n').count() == 1 && line.iter().any(|o| matches!(o, b'\r' | 0)) {
+    if response.iter().filter(|&&octet| octet == b'\n').count() == 1 && holds_line_end(line) {
         return Err(NodeFault::Garbage);
     }
     match word_behind(line, b"* ") {
@@ -138,6 +141,11 @@ fn announced(line: &[u8]) -> Option<usize> {
     Some(digits.iter().fold(0, |sum: usize, digit| sum.saturating_mul(10).saturating_add(usize::from(digit - b'0'))))
 }
 
+/// Whether somebody else could see the end of the line earlier.
+fn holds_line_end(line: &[u8]) -> bool {
+    line.iter().any(|octet| matches!(octet, b'\r' | 0))
+}
+
 fn clean(text: &[u8]) -> Vec<u8> {
     text.iter().copied().filter(|octet| !matches!(octet, b'\r' | b'\n' | 0)).collect()
 }
@@ -171,17 +179,43 @@ pub(super) fn capability_code(text: &[u8]) -> Option<&[u8]> {
     code_named(text, "CAPABILITY").map(|code| code.arguments)
 }
 
-/// Whether a text sends the client elsewhere (RFC 2221). Never passed on: the client would take its password there.
-pub(super) fn is_referral(text: &[u8]) -> bool {
-    code_named(text, "REFERRAL").is_some()
+/// A text without the codes at its front that are not for the client.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Freed {
+    /// What the client may read of the list in a `[CAPABILITY …]`, if it is one.
+    pub(super) capabilities: Option<Vec<u8>>,
+    /// Whether there was a `[REFERRAL …]` (RFC 2221). Never passed on: the client would take its password there.
+    pub(super) is_referral: bool,
+    /// What is left. As long as it was, if there was none of the two.
+    pub(super) text: Vec<u8>,
 }
 
-/// A text without the code that would send the client elsewhere.
-pub(super) fn without_referral(text: Vec<u8>) -> Vec<u8> {
-    match code_named(&text, "REFERRAL") {
-        Some(code) => code.text.to_vec(),
-        None => text,
+/// Takes those codes away, however many there are: one could stand behind another, and be the first for the client.
+pub(super) fn freed(text: &[u8]) -> Freed {
+    let (mut capabilities, mut is_referral, mut rest) = (None, false, text);
+    // Blanks before a code are not lawful, and there are clients that do not mind.
+    while let Some(code) = code(rest.trim_ascii_start()) {
+        if code.name.eq_ignore_ascii_case(b"CAPABILITY") {
+            capabilities = Some(announceable(code.arguments)).filter(|list| !list.is_empty()).or(capabilities);
+        } else if code.name.eq_ignore_ascii_case(b"REFERRAL") {
+            is_referral = true;
+        } else {
+            break;
+        }
+        rest = code.text;
     }
+    Freed { capabilities, is_referral, text: rest.to_vec() }
+}
+
+/// Whether one whole untagged response is a status that would send the client elsewhere.
+pub(super) fn is_untagged_referral(response: &[u8]) -> bool {
+    let text = response.splitn(3, |&octet| octet == b' ').nth(2).unwrap_or_default();
+    !is_data(trimmed(response.strip_suffix(b"\n").unwrap_or(response))) && freed(text).is_referral
+}
+
+/// Whether a text says that the node has trouble of its own with what it was told.
+pub(super) fn is_server_bug(text: &[u8]) -> bool {
+    code_named(text, "SERVERBUG").is_some()
 }
 
 /// What a refusal means, and its text for the client. A node that gives no code means the password (DBMail); it gets
@@ -197,8 +231,8 @@ pub(super) fn refusal(mut text: Vec<u8>) -> NodeRefusal {
 
 fn kind(code: &Code<'_>) -> RefusalKind {
     match code.name.to_ascii_uppercase().as_slice() {
-        // The last two say nothing about the reason.
-        b"AUTHENTICATIONFAILED" | b"ALERT" | b"CAPABILITY" => RefusalKind::WrongPassword,
+        // The last one says nothing about the reason.
+        b"AUTHENTICATIONFAILED" | b"ALERT" => RefusalKind::WrongPassword,
         b"UNAVAILABLE" | b"SERVERBUG" => RefusalKind::Temporary,
         b"INUSE" => RefusalKind::InUse,
         b"AUTHORIZATIONFAILED"
@@ -224,11 +258,17 @@ pub(super) fn lists(list: &[u8], word: &str) -> bool {
     list.split(|&octet| octet == b' ').any(|listed| listed.eq_ignore_ascii_case(word.as_bytes()))
 }
 
-/// What the client may read of a capability list, or of a line that begins with one: all but [`UNAUTHENTICATE`].
-pub(super) fn announceable(octets: &[u8]) -> Vec<u8> {
-    let end = octets.iter().position(|&octet| octet == b']').unwrap_or(octets.len());
-    let (list, behind) = octets.split_at_checked(end).unwrap_or((octets, &[]));
-    let (list, line_end) = list.split_at_checked(list.trim_ascii_end().len()).unwrap_or((list, &[]));
-    let words = list.split(|&octet| octet == b' ').filter(|word| !word.eq_ignore_ascii_case(UNAUTHENTICATE));
-    [&words.collect::<Vec<_>>().join(&b' '), line_end, behind].concat()
+/// The words of a list.
+pub(super) fn words(list: &[u8]) -> Extensions {
+    list.split(|&octet| octet == b' ').collect()
+}
+
+/// What the client may read of a capability list, with one space between words: all but [`UNAUTHENTICATE`], and but
+/// words that could not stand in a response code.
+pub(super) fn announceable(list: &[u8]) -> Vec<u8> {
+    let words = list.split(|&octet| octet == b' ').filter(|word| {
+        let lawful = !word.is_empty() && word.iter().all(|octet| octet.is_ascii_graphic() && *octet != b']');
+        lawful && !word.eq_ignore_ascii_case(UNAUTHENTICATE)
+    });
+    words.collect::<Vec<_>>().join(&b' ')
 }

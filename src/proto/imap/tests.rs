@@ -10,8 +10,8 @@ use super::client::Client;
 use super::node::Hello;
 use crate::names::UserName;
 use crate::proto::{
-    Channel, Claim, Credentials, Goodbye, HelloStep, Input, NodeAnswer, NodeFault, NodeRefusal, Offer, Refusal,
-    RefusalKind, ReplayStep, Step,
+    Channel, Claim, Credentials, Goodbye, HelloStep, Input, NodeAnswer, NodeFault, NodeLogin, NodeRefusal, Offer,
+    Refusal, RefusalKind, ReplayStep, Step,
 };
 use crate::secret::Secret;
 
@@ -48,6 +48,27 @@ fn text(octets: &[u8]) -> String {
     String::from_utf8(octets.to_vec()).expect("what we say is text")
 }
 
+/// R-IMAP-01: whole lines, each untagged, a continuation, or one status behind a tag; no more than one of those that
+/// answer.
+fn lawful(octets: &[u8]) -> String {
+    let said = text(octets);
+    let lines = said.strip_suffix("\r\n").unwrap_or_else(|| panic!("no line end: {said:?}"));
+    let mut answers = 0;
+    for line in lines.split("\r\n") {
+        let (first, rest) = line.split_once(' ').unwrap_or_else(|| panic!("no space: {line:?}"));
+        assert!(line.bytes().all(|octet| matches!(octet, b' '..=b'~')), "{line:?}");
+        if first == "*" {
+            answers += usize::from(rest.starts_with("BAD "));
+        } else {
+            let status = ["OK ", "NO ", "BAD "].iter().any(|status| rest.starts_with(status));
+            assert!(first == "+" || status && !first.is_empty(), "{line:?}");
+            answers += 1;
+        }
+    }
+    assert!(answers <= 1, "{said:?}");
+    said
+}
+
 fn shown(octets: &[u8]) -> String {
     octets.escape_ascii().to_string()
 }
@@ -71,8 +92,8 @@ pub(super) fn talk(offer: &Offer, octets: &[u8], sizes: &[usize]) -> Vec<Said> {
             let used = fed - input.len();
             match step {
                 Step::Wait => break,
-                Step::Reply(line) | Step::Decline(line, _) => said.push(Said::Reply(text(&line))),
-                Step::Introduced(line, claim) => said.push(Said::Introduced(text(&line), claim)),
+                Step::Reply(line) | Step::Decline(line, _) => said.push(Said::Reply(lawful(&line))),
+                Step::Introduced(line, claim) => said.push(Said::Introduced(lawful(&line), claim)),
                 Step::Login(request, to) => {
                     let tag = shown(&to.tag);
                     let master = request.master.map_or(String::new(), |name| format!("*{}", shown(name.as_bytes())));
@@ -82,12 +103,12 @@ pub(super) fn talk(offer: &Offer, octets: &[u8], sizes: &[usize]) -> Vec<Said> {
                     match request.credentials {
                         Credentials::Password(_) => drop(client.refuse(to, Refusal::AuthenticationFailed)),
                         Credentials::Token(..) => {
-                            said.push(Said::Reply(text(&client.relay_refusal(to, &token_refusal()))));
+                            said.push(Said::Reply(lawful(&client.relay_refusal(to, &token_refusal()))));
                         }
                     }
                 }
-                Step::StartTls(line) => said.push(Said::StartTls(text(&line), used)),
-                Step::Close(line, why) => said.push(Said::Close(text(&line), why)),
+                Step::StartTls(line) => said.push(Said::StartTls(lawful(&line), used)),
+                Step::Close(line, why) => said.push(Said::Close(lawful(&line), why)),
             }
             if matches!(said.last(), Some(Said::StartTls(..) | Said::Close(..))) {
                 let left = input.len();
@@ -140,8 +161,8 @@ pub(super) enum Outcome {
     Waiting(Vec<String>),
     /// What was sent, and the octets used up to here.
     StartTls(Vec<String>, usize),
-    /// What was sent, the untagged lines, the text, and the octets used.
-    Accepted(Vec<String>, String, String, usize),
+    /// What was sent, the untagged lines, capabilities and text, and the octets used.
+    Accepted(Vec<String>, String, [String; 2], usize),
     /// What was sent, how it is meant, the text.
     Refused(Vec<String>, String, String),
     Fault(NodeFault),
@@ -174,7 +195,7 @@ fn run(
         (fed, rest) = (fed + piece.len(), behind);
         (!piece.is_empty()).then_some(fed)
     };
-    let mut hello = Hello::new(starttls);
+    let mut hello = Hello::new(starttls, None);
     let mut total = 0;
     loop {
         match hello.step(&mut input)? {
@@ -191,7 +212,7 @@ fn run(
         }
     }
     let user = UserName::new(user).expect("a lawful name");
-    let mut replay = hello.replay(user, Secret::new(password.to_vec()))?;
+    let mut replay = hello.replay(&NodeLogin::by_password(user, Secret::new(password.to_vec())))?;
     loop {
         match replay.step(&mut input)? {
             ReplayStep::Send(line) => sent.push(shown(line.expose())),
@@ -202,7 +223,7 @@ fn run(
             ReplayStep::Answer(NodeAnswer::Accepted(said)) => {
                 let used = total - input.len();
                 return Ok(Some(Box::new(move |sent| {
-                    Outcome::Accepted(sent, shown(&said.untagged), shown(&said.text), used)
+                    Outcome::Accepted(sent, shown(&said.untagged), [shown(&said.capabilities), shown(&said.text)], used)
                 })));
             }
             ReplayStep::Answer(NodeAnswer::Refused(said)) => {

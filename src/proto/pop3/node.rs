@@ -5,17 +5,18 @@
 //! Nothing is said in clear text between STLS and the handshake, and what stands behind the node's agreement to it is
 //! left for the session to see. What stands behind the answer to the login is the session's too.
 
+mod introduce;
+mod replay;
+
 use std::mem;
 
 use zeroize::Zeroizing;
 
+pub use replay::Replay;
+
 use super::response::{self, Capabilities, Status};
-use crate::names::UserName;
 use crate::proto::line::Line;
-use crate::proto::{
-    CommandStep, HelloStep, Input, NodeAcceptance, NodeAnswer, NodeFault, NodeRefusal, RefusalKind, ReplayStep, sasl,
-};
-use crate::secret::Secret;
+use crate::proto::{CommandStep, Extensions, HelloStep, Input, Introduction, NodeFault, NodeLogin};
 
 /// Longest line of a node, in octets without its line end.
 const LINE_MAX: usize = 8 * 1024;
@@ -26,18 +27,17 @@ const CAPABILITIES_MAX: usize = 64 * 1024;
 /// Octets of a CRLF.
 const LINE_END: usize = 2;
 
-/// Longest command with its CRLF, in octets (RFC 2449 §4). An initial response that does not fit must be sent behind
-/// the node's challenge instead (RFC 5034 §4); such a line of its own has no limit.
-const COMMAND_MAX: usize = 255;
-
 /// What a node hears that is not needed any more, before or after a login.
 pub const FAREWELL: &[u8] = b"QUIT\r\n";
-
-// ── before the credentials ──────────────────────────────────────────────────────────────────────────────────────────
 
 /// A node that has seen no secret yet.
 pub struct Hello {
     state: HelloState,
+    /// Of whom the node is to be told, until it was.
+    introduction: Option<Introduction>,
+    /// Whether its greeting asked to be told. In clear text that is only a hint: whoever takes it away keeps the node
+    /// from hearing of the client, and whoever adds it makes the login fail.
+    wants_introduction: bool,
 }
 
 enum HelloState {
@@ -56,6 +56,7 @@ enum HelloState {
 enum Asked {
     Greeting { starttls: bool },
     Stls,
+    Xclient,
     Capa,
 }
 
@@ -68,8 +69,17 @@ struct Listing {
 
 impl Hello {
     /// See [`NodeHello::new`](crate::proto::NodeHello::new).
-    pub fn new(starttls: bool) -> Self {
-        Self { state: HelloState::Awaiting(Asked::Greeting { starttls }) }
+    pub fn new(starttls: bool, introduction: Option<Introduction>) -> Self {
+        let state = HelloState::Awaiting(Asked::Greeting { starttls });
+        Self { state, introduction, wants_introduction: false }
+    }
+
+    /// See [`NodeHello::extensions`](crate::proto::NodeHello::extensions).
+    pub fn extensions(&self) -> Extensions {
+        match &self.state {
+            HelloState::Ready(capabilities) => capabilities.words.clone(),
+            _ => Extensions::default(),
+        }
     }
 
     /// See [`NodeHello::step`](crate::proto::NodeHello::step).
@@ -77,14 +87,24 @@ impl Hello {
         loop {
             let (next, step) = match mem::replace(&mut self.state, HelloState::Over) {
                 HelloState::Awaiting(asked) => match line(input)? {
-                    Some(line) => asked.answered(&line)?,
+                    Some(line) => {
+                        if matches!(asked, Asked::Greeting { .. }) {
+                            self.wants_introduction = response::wants_introduction(&line);
+                        }
+                        asked.answered(&line)?
+                    }
                     None => (HelloState::Awaiting(asked), Some(HelloStep::Wait)),
                 },
                 HelloState::Listing(listing) => match line(input)? {
                     Some(line) => (listing.line(&line)?, None),
                     None => (HelloState::Listing(listing), Some(HelloStep::Wait)),
                 },
-                HelloState::Open => (HelloState::Awaiting(Asked::Capa), Some(HelloStep::Send(b"CAPA\r\n".to_vec()))),
+                HelloState::Open => match self.introduction.take().filter(|_| self.wants_introduction) {
+                    Some(client) => {
+                        (HelloState::Awaiting(Asked::Xclient), Some(HelloStep::Send(introduce::xclient(&client))))
+                    }
+                    None => (HelloState::Awaiting(Asked::Capa), Some(HelloStep::Send(b"CAPA\r\n".to_vec()))),
+                },
                 HelloState::Ready(capabilities) => (HelloState::Ready(capabilities), Some(HelloStep::Ready)),
                 state @ (HelloState::Handshake | HelloState::Over) => (state, Some(HelloStep::Wait)),
             };
@@ -97,31 +117,20 @@ impl Hello {
 
     /// See [`NodeHello::secured`](crate::proto::NodeHello::secured). There is no second greeting (RFC 2595 §4).
     pub fn secured(self) -> Self {
-        Self { state: HelloState::Open }
+        Self { state: HelloState::Open, ..self }
     }
 
-    /// See [`NodeHello::replay`](crate::proto::NodeHello::replay).
-    ///
-    /// AUTH PLAIN is preferred: it has room for every octet. A node that was not yet [`HelloStep::Ready`] has
+    /// See [`NodeHello::replay`](crate::proto::NodeHello::replay). A node that was not yet [`HelloStep::Ready`] has
     /// announced nothing, and gets nothing.
-    pub fn replay(self, user: UserName, password: Secret) -> Result<Replay, NodeFault> {
+    pub fn replay(self, login: NodeLogin) -> Result<Replay, NodeFault> {
         let HelloState::Ready(capabilities) = self.state else { return Err(NodeFault::NoMechanism) };
-        let state = if capabilities.plain {
-            ReplayState::Auth(sasl::encode(&sasl::plain_message(&user, None, &password)))
-        } else if !capabilities.user {
-            return Err(NodeFault::NoMechanism);
-        } else if user.as_bytes().contains(&b' ') || password.expose().iter().any(|o| matches!(o, 0 | b'\r' | b'\n')) {
-            return Err(NodeFault::Inexpressible);
-        } else {
-            ReplayState::User(user, password)
-        };
-        Ok(Replay { state })
+        Replay::new(&capabilities, login)
     }
 
     /// See [`NodeHello::command`](crate::proto::NodeHello::command).
     pub fn command(self) -> Command {
         let state = if matches!(self.state, HelloState::Ready(_)) { HelloState::Open } else { HelloState::Over };
-        Command(Self { state })
+        Command(Self { state, introduction: None, wants_introduction: false })
     }
 }
 
@@ -130,7 +139,7 @@ impl Asked {
     fn answered(self, line: &[u8]) -> Result<(HelloState, Option<HelloStep>), NodeFault> {
         let status = response::status(line).ok_or(NodeFault::Garbage)?;
         match (self, status) {
-            (_, Status::Continue) => Err(NodeFault::Garbage),
+            (_, Status::Continue(_)) => Err(NodeFault::Garbage),
             (Self::Greeting { starttls: false }, Status::Ok(_)) => Ok((HelloState::Open, None)),
             (Self::Greeting { starttls: true }, Status::Ok(_)) => {
                 Ok((HelloState::Awaiting(Self::Stls), Some(HelloStep::Send(b"STLS\r\n".to_vec()))))
@@ -138,8 +147,10 @@ impl Asked {
             (Self::Greeting { .. }, Status::Err(_)) => Err(NodeFault::Bye),
             (Self::Stls, Status::Ok(_)) => Ok((HelloState::Handshake, Some(HelloStep::StartTls))),
             (Self::Stls, Status::Err(_)) => Err(NodeFault::StartTlsRefused),
+            (Self::Xclient, Status::Ok(_)) => Ok((HelloState::Open, None)),
+            (Self::Xclient, Status::Err(_)) => Err(NodeFault::IntroductionRefused),
             (Self::Capa, Status::Ok(_)) => Ok((HelloState::Listing(Listing::default()), None)),
-            (Self::Capa, Status::Err(_)) => Ok((HelloState::Ready(Capabilities::WITHOUT_CAPA), None)),
+            (Self::Capa, Status::Err(_)) => Ok((HelloState::Ready(Capabilities::without_capa()), None)),
         }
     }
 }
@@ -174,88 +185,6 @@ impl Command {
             HelloStep::StartTls => Err(NodeFault::Garbage),
         }
     }
-}
-
-// ── the credentials ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-/// The replay of one login on one node.
-pub struct Replay {
-    state: ReplayState,
-}
-
-enum ReplayState {
-    /// AUTH PLAIN comes next, with this response in base64.
-    Auth(Secret),
-    /// AUTH PLAIN was sent; the response waits for the challenge.
-    Challenge(Secret),
-    /// USER comes next, and PASS behind it.
-    User(UserName, Secret),
-    /// USER was sent; the password waits for its answer.
-    Named(Secret),
-    /// The node has everything it needs to decide.
-    Deciding,
-    /// The node has decided, or a fault was reported.
-    Over,
-}
-
-impl Replay {
-    /// See [`crate::proto::Replay::step`].
-    pub fn step(&mut self, input: &mut Input) -> Result<ReplayStep, NodeFault> {
-        let (next, step) = match mem::replace(&mut self.state, ReplayState::Over) {
-            ReplayState::Auth(response) => auth(response),
-            ReplayState::User(user, password) => {
-                (ReplayState::Named(password), ReplayStep::Send(command(b"USER ", user.as_bytes())))
-            }
-            ReplayState::Over => (ReplayState::Over, ReplayStep::Wait),
-            state => match line(input)? {
-                Some(line) => state.answered(&line)?,
-                None => (state, ReplayStep::Wait),
-            },
-        };
-        self.state = next;
-        Ok(step)
-    }
-}
-
-impl ReplayState {
-    fn answered(self, line: &[u8]) -> Result<(Self, ReplayStep), NodeFault> {
-        let status = response::status(line).ok_or(NodeFault::Garbage)?;
-        match (self, status) {
-            (Self::Challenge(response), Status::Continue) => {
-                Ok((Self::Deciding, ReplayStep::Send(command(b"", response.expose()))))
-            }
-            // The node has not seen the password: if it gives no other reason, something else is wrong with it.
-            (Self::Challenge(_), Status::Err(text)) => match response::refusal(text) {
-                NodeRefusal { kind: RefusalKind::WrongPassword, .. } => Err(NodeFault::RefusedUnseen),
-                refusal => Ok((Self::Over, ReplayStep::Answer(NodeAnswer::Refused(refusal)))),
-            },
-            (Self::Named(password), Status::Ok(_)) => {
-                Ok((Self::Deciding, ReplayStep::Send(command(b"PASS ", password.expose()))))
-            }
-            (Self::Deciding, Status::Ok(text)) => {
-                let accepted = NodeAcceptance { text: response::one_line(text, LINE_MAX), ..NodeAcceptance::default() };
-                Ok((Self::Over, ReplayStep::Answer(NodeAnswer::Accepted(accepted))))
-            }
-            // A node may refuse a name as soon as it hears it (RFC 1939 §7).
-            (Self::Named(_) | Self::Deciding, Status::Err(text)) => {
-                Ok((Self::Over, ReplayStep::Answer(NodeAnswer::Refused(response::refusal(text)))))
-            }
-            _ => Err(NodeFault::Garbage),
-        }
-    }
-}
-
-fn auth(response: Secret) -> (ReplayState, ReplayStep) {
-    let whole = command(b"AUTH PLAIN ", response.expose());
-    if whole.expose().len() <= COMMAND_MAX {
-        (ReplayState::Deciding, ReplayStep::Send(whole))
-    } else {
-        (ReplayState::Challenge(response), ReplayStep::Send(command(b"AUTH PLAIN", b"")))
-    }
-}
-
-fn command(keyword: &[u8], argument: &[u8]) -> Secret {
-    Secret::new([keyword, argument, b"\r\n"].concat())
 }
 
 /// The next line of the node, if it is there in whole.

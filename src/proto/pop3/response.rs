@@ -2,7 +2,7 @@
 //!
 //! Nothing here decides what to do about it, and no text of a node is kept but that of its decision about a login.
 
-use crate::proto::{NodeRefusal, RefusalKind};
+use crate::proto::{Extensions, NodeRefusal, RefusalKind};
 
 /// The first line of an answer (RFC 1939 §3).
 #[derive(Debug, PartialEq, Eq)]
@@ -11,8 +11,9 @@ pub(super) enum Status<'a> {
     Ok(&'a [u8]),
     /// `-ERR` and what follows its space.
     Err(&'a [u8]),
-    /// `+`, `+ ` or `+ text`: the node waits for a SASL response (RFC 5034 §4). Some leave the space out.
-    Continue,
+    /// `+`, `+ ` or `+ text`, and what follows the space: the node waits for a SASL response (RFC 5034 §4). Some leave
+    /// the space out.
+    Continue(&'a [u8]),
 }
 
 /// Reads a line; `None` is no answer of a POP3 server. The status is in upper case (RFC 1939 §3).
@@ -24,34 +25,47 @@ pub(super) fn status(line: &[u8]) -> Option<Status<'_>> {
     match word {
         b"+OK" => Some(Status::Ok(text)),
         b"-ERR" => Some(Status::Err(text)),
-        b"+" => Some(Status::Continue),
+        b"+" => Some(Status::Continue(text)),
         _ => None,
     }
 }
 
-/// The ways to log in with a password that a node announced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Whether a greeting asks to be told of the client. Dovecot says so to whom it trusts.
+pub(super) fn wants_introduction(greeting: &[u8]) -> bool {
+    let code = b"[XCLIENT]";
+    greeting.windows(code.len()).any(|octets| octets == code)
+}
+
+/// What a node announced that it can do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Capabilities {
-    /// `SASL … PLAIN …` (RFC 5034 §3).
-    pub(super) plain: bool,
     /// `USER` (RFC 2449 §6.2).
     pub(super) user: bool,
+    /// The lines of the list, and `AUTH=…` for each mechanism of `SASL` (RFC 5034 §3) in place of that line.
+    pub(super) words: Extensions,
 }
 
 impl Capabilities {
-    /// A node that does not know CAPA is older than it, and had nothing but USER.
-    pub(super) const WITHOUT_CAPA: Self = Self { plain: false, user: true };
+    /// A node that does not know CAPA is older than it: it had USER, and says nothing of what else it has.
+    pub(super) fn without_capa() -> Self {
+        Self { user: true, words: Extensions::default() }
+    }
 
     /// Adds one line of the list.
     pub(super) fn add(&mut self, line: &[u8]) {
         let mut words = line.split(|&octet| octet == b' ');
-        match words.next() {
-            Some(name) if name.eq_ignore_ascii_case(b"USER") => self.user = true,
-            Some(name) if name.eq_ignore_ascii_case(b"SASL") => {
-                self.plain |= words.any(|mechanism| mechanism.eq_ignore_ascii_case(b"PLAIN"));
-            }
-            _ => {}
+        let name = words.next().unwrap_or_default();
+        if name.eq_ignore_ascii_case(b"SASL") {
+            words.filter(|word| !word.is_empty()).for_each(|word| self.words.add(&[b"AUTH=", word].concat()));
+        } else {
+            self.user |= name.eq_ignore_ascii_case(b"USER");
+            self.words.add(line.trim_ascii_end());
         }
+    }
+
+    /// Whether `SASL` listed a mechanism, whose name is in upper case.
+    pub(super) fn has_mechanism(&self, name: &str) -> bool {
+        self.words.has(&format!("AUTH={name}"))
     }
 }
 
@@ -109,9 +123,9 @@ mod tests {
             (b"+OK  two  spaces ", Some(Status::Ok(b" two  spaces "))),
             (b"-ERR", Some(Status::Err(b""))),
             (b"-ERR [AUTH] no", Some(Status::Err(b"[AUTH] no"))),
-            (b"+", Some(Status::Continue)),
-            (b"+ ", Some(Status::Continue)),
-            (b"+ DQo=", Some(Status::Continue)),
+            (b"+", Some(Status::Continue(b""))),
+            (b"+ ", Some(Status::Continue(b""))),
+            (b"+ DQo=", Some(Status::Continue(b"DQo="))),
             (b"+OKAY", None),
             (b"+ok", None),
             (b"* OK hello", None),
@@ -160,12 +174,37 @@ mod tests {
     #[test]
     fn capabilities_are_read_without_case() {
         let mut capabilities = Capabilities::default();
-        for line in ["TOP", "SASL LOGIN CRAM-MD5", "USERS", "PLAIN", "", "IMPLEMENTATION SASL PLAIN USER"] {
+        for line in ["TOP", "SASL LOGIN  CRAM-MD5", "USERS", "PLAIN", "", "IMPLEMENTATION SASL PLAIN USER"] {
             capabilities.add(line.as_bytes());
         }
-        assert_eq!(capabilities, Capabilities::default());
+        assert!(!capabilities.user && !capabilities.has_mechanism("PLAIN") && capabilities.has_mechanism("LOGIN"));
         capabilities.add(b"sasl cram-md5 plain");
-        capabilities.add(b"User");
-        assert_eq!(capabilities, Capabilities { plain: true, user: true });
+        capabilities.add(b"User ");
+        assert!(capabilities.user && capabilities.has_mechanism("PLAIN"));
+        let words: Vec<_> = capabilities.words.iter().collect();
+        let expected = [
+            "AUTH=CRAM-MD5",
+            "AUTH=LOGIN",
+            "AUTH=PLAIN",
+            "IMPLEMENTATION SASL PLAIN USER",
+            "PLAIN",
+            "TOP",
+            "USER",
+            "USERS",
+        ];
+        assert_eq!(words, expected);
+    }
+
+    #[test]
+    fn a_greeting_that_wants_to_hear_of_the_client_says_so() {
+        for (greeting, wants) in [
+            ("+OK [XCLIENT] Dovecot ready.", true),
+            ("+OK [XCLIENT]", true),
+            ("+OK XCLIENT", false),
+            ("+OK [XCLIENT", false),
+            ("", false),
+        ] {
+            assert_eq!(wants_introduction(greeting.as_bytes()), wants, "{greeting:?}");
+        }
     }
 }

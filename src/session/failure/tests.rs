@@ -93,6 +93,7 @@ fn all() -> Vec<Failure> {
         NodeFault::Garbage,
         NodeFault::TooLong,
         NodeFault::RefusedUnseen,
+        NodeFault::TokenUnwanted,
         NodeFault::Referral,
         NodeFault::Bad,
     ];
@@ -177,9 +178,9 @@ fn every_failure_stands_in_the_table_once() {
 }
 
 #[test]
-fn an_unknown_user_and_a_wrong_password_wait_and_count_alike_and_nothing_else_does() {
+fn who_cannot_be_and_a_wrong_password_wait_and_count_alike_and_nothing_else_does() {
     for failure in all() {
-        let is_guess = matches!(&failure, Failure::Directory(LookupError::NotFound))
+        let is_guess = matches!(&failure, Failure::Directory(LookupError::NotFound) | Failure::ForbiddenName)
             || matches!(&failure, Failure::Refused(refusal) if refusal.kind == RefusalKind::WrongPassword);
         assert_eq!(failure.verdict().guess, is_guess, "{failure}");
         assert!(!(is_guess && failure.verdict().next_node), "{failure}");
@@ -202,8 +203,14 @@ fn who_waits_would_have_taken_another_node_and_who_is_told_gets_nothing_more() {
         assert!(verdict.next_node || !verdict.waits, "{failure}");
         assert!(verdict.answer != Answer::Told || !verdict.next_node, "{failure}");
         // Whatever the island did, the directory may know better; what the directory did, it has just said.
+        // But a token that nobody wants says nothing of the user, and a stranger could have the directory asked with it.
+        let is_tokens = matches!(
+            failure,
+            Failure::BeforeLogin(NodeFault::TokenUnwanted) | Failure::InsteadOfAnswer(NodeFault::TokenUnwanted)
+        );
         let is_islands = verdict.next_node || matches!(failure, Failure::Refused(_));
-        assert_eq!(verdict.ask_again, is_islands, "{failure}");
+        assert_eq!(verdict.ask_again, is_islands && !is_tokens, "{failure}");
+        assert!(!(is_tokens && (verdict.waits || verdict.mark != Mark::None)), "{failure}");
     }
 }
 
@@ -235,4 +242,21 @@ fn only_what_a_node_did_says_something_of_its_health() {
         (Mark::LoginFailed, Mark::Served)
     );
     assert_eq!(mark(refused(RefusalKind::WrongPassword)), Mark::Served);
+}
+
+#[test]
+fn a_node_that_chokes_on_a_long_token_is_not_to_blame() {
+    use crate::proto::TokenMechanism;
+    use crate::secret::Secret;
+    let token = |octets| Credentials::Token(TokenMechanism::XOAuth2, Secret::new(vec![b'x'; octets]));
+    let (short, long) = (token(TOKEN_HARMLESS_MAX), token(TOKEN_HARMLESS_MAX + 1));
+    // The longest name and what stands around it still make a response that Dovecot hears.
+    assert!((TOKEN_HARMLESS_MAX + 255 + 32).div_ceil(3) * 4 < 8192);
+    let password = Credentials::Password(Secret::new(vec![b'x'; 1024]));
+    for failure in all() {
+        let mark = failure.verdict().mark;
+        assert_eq!((failure.mark(&short), failure.mark(&password)), (mark, mark), "{failure}");
+        let blamed = if mark == Mark::LoginFailed { Mark::None } else { mark };
+        assert_eq!(failure.mark(&long), blamed, "{failure}");
+    }
 }

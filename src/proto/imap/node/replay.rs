@@ -7,8 +7,12 @@ use std::collections::VecDeque;
 
 use super::next_response;
 use crate::names::UserName;
-use crate::proto::imap::response::{self, Response};
-use crate::proto::{Input, NodeAcceptance, NodeAnswer, NodeFault, RefusalKind, ReplayStep, sasl};
+use crate::proto::imap::response::{self, Freed, Response};
+use crate::proto::replay::{answer_to_challenge, challenge_for_client};
+use crate::proto::{
+    Credentials, Input, NodeAcceptance, NodeAnswer, NodeFault, NodeLogin, NodeRefusal, RefusalKind, ReplayStep,
+    TokenMechanism, sasl,
+};
 use crate::secret::Secret;
 
 /// The tag of the login.
@@ -20,14 +24,18 @@ const CAPABILITY_TAG: &[u8] = b"f4";
 pub struct Replay {
     state: State,
     held: Held,
+    /// The mechanism of a token on which the node may say one more word before it refuses it.
+    token: Option<TokenMechanism>,
+    /// That word.
+    challenge: Option<Vec<u8>>,
 }
 
 /// The untagged responses that the login caused.
 #[derive(Default)]
 struct Held {
     octets: Vec<u8>,
-    /// Whether the client learns the capabilities from them.
-    capabilities: bool,
+    /// What they told of the capabilities.
+    capabilities: Option<Vec<u8>>,
     /// Octets received, with those that are not held.
     heard: usize,
 }
@@ -46,16 +54,32 @@ enum State {
 }
 
 impl Replay {
-    /// PLAIN where the node announced it, for it needs no quoting; LOGIN otherwise.
-    pub(super) fn new(list: &[u8], user: &UserName, password: &Secret) -> Result<Self, NodeFault> {
-        let parts = if response::lists(list, "AUTH=PLAIN") {
-            plain(user, password, response::lists(list, "SASL-IR"))
-        } else if response::lists(list, "LOGINDISABLED") {
-            return Err(NodeFault::NoMechanism);
-        } else {
-            login(user, password, response::lists(list, "LITERAL+") || response::lists(list, "LITERAL-"))
+    /// Passwords by PLAIN where the node announced it, for it needs no quoting and is the only one that can carry a
+    /// master user; by LOGIN otherwise. Tokens in the client's own mechanism.
+    pub(super) fn new(list: &[u8], login: &NodeLogin) -> Result<Self, NodeFault> {
+        let lists = |word: &str| response::lists(list, word);
+        let NodeLogin { user, master, credentials } = login;
+        let (parts, token) = match credentials {
+            Credentials::Token(mechanism, token) => {
+                if !lists(&format!("AUTH={}", mechanism.name())) {
+                    return Err(NodeFault::TokenUnwanted);
+                } else if master.is_some() {
+                    return Err(NodeFault::Inexpressible);
+                }
+                let message = sasl::token_message(*mechanism, user, token).ok_or(NodeFault::Inexpressible)?;
+                (authenticate(mechanism.name(), &message, lists("SASL-IR")), Some(*mechanism))
+            }
+            Credentials::Password(password) if lists("AUTH=PLAIN") => {
+                let message = sasl::plain_message(user, master.as_ref(), password);
+                (authenticate("PLAIN", &message, lists("SASL-IR")), None)
+            }
+            Credentials::Password(_) if master.is_some() => return Err(NodeFault::Inexpressible),
+            Credentials::Password(_) if lists("LOGINDISABLED") => return Err(NodeFault::NoMechanism),
+            Credentials::Password(password) => {
+                (self::login(user, password, lists("LITERAL+") || lists("LITERAL-")), None)
+            }
         };
-        Ok(Self { state: State::Say(parts), held: Held::default() })
+        Ok(Self { state: State::Say(parts), held: Held::default(), token, challenge: None })
     }
 
     /// Takes what it can from the front of the input. The first call needs no input: it says what to send.
@@ -97,27 +121,37 @@ impl Replay {
         octets: &[u8],
     ) -> Result<(State, Option<ReplayStep>), NodeFault> {
         match response {
-            Response::Continuation if !parts.is_empty() => Ok((State::Say(parts), None)),
+            Response::Continuation(_) if !parts.is_empty() => Ok((State::Say(parts), None)),
+            Response::Continuation(challenge) => {
+                // Everything was said: this is about the token, and there is one such word.
+                let mechanism = self.token.take().ok_or(NodeFault::Garbage)?;
+                self.challenge = challenge_for_client(&challenge);
+                let answer = [answer_to_challenge(mechanism), b"\r\n"].concat();
+                Ok((State::Say([Secret::new(answer)].into()), None))
+            }
             Response::Accepted(text) if parts.is_empty() => {
-                let text = response::without_referral(text);
-                if response::capability_code(&text).is_some() {
-                    Ok(self.accepted(response::announceable(&text)))
-                } else if self.held.capabilities {
-                    Ok(self.accepted(text))
-                } else {
-                    Ok((State::Ask(text), None))
+                let Freed { capabilities, text, .. } = response::freed(&text);
+                match capabilities.or_else(|| self.held.capabilities.take()) {
+                    Some(list) => Ok(self.accepted(text, list)),
+                    None => Ok((State::Ask(text), None)),
                 }
             }
-            Response::Refused(text) if response::is_referral(&text) => Err(NodeFault::Referral),
             Response::Refused(text) => {
-                let refusal = response::refusal(text);
-                if !parts.is_empty() && refusal.kind == RefusalKind::WrongPassword {
-                    return Err(NodeFault::RefusedUnseen);
+                // The list is that of a connection without a login, and not ours.
+                let Freed { is_referral, text, .. } = response::freed(&text);
+                if is_referral {
+                    return Err(NodeFault::Referral);
                 }
-                Ok((State::Over, Some(ReplayStep::Answer(NodeAnswer::Refused(refusal)))))
+                let refusal = NodeRefusal { challenge: self.challenge.take(), ..response::refusal(text) };
+                match (parts.is_empty(), refusal.kind, self.token) {
+                    // A stranger may have brought any token, and must not be able to harm the node with it.
+                    (false, RefusalKind::WrongPassword, Some(_)) => Err(NodeFault::TokenUnwanted),
+                    (false, RefusalKind::WrongPassword, None) => Err(NodeFault::RefusedUnseen),
+                    _ => Ok((State::Over, Some(ReplayStep::Answer(NodeAnswer::Refused(refusal))))),
+                }
             }
             Response::Bad => Err(NodeFault::Bad),
-            untagged => self.held.hold(&untagged, octets).map(|()| (State::Said(parts), None)),
+            untagged => self.held.hold(untagged, octets).map(|()| (State::Said(parts), None)),
         }
     }
 
@@ -129,51 +163,62 @@ impl Replay {
         octets: &[u8],
     ) -> Result<(State, Option<ReplayStep>), NodeFault> {
         match response {
-            Response::Capability(list) => Ok((State::Asked(text, Some(list)), None)),
-            Response::Accepted(_) | Response::Refused(_) | Response::Bad => Ok(self.accepted(match list {
-                Some(list) => [b"[CAPABILITY ", response::announceable(&list).as_slice(), b"] ", &text].concat(),
-                None => text,
-            })),
-            untagged => self.held.hold(&untagged, octets).map(|()| (State::Asked(text, list), None)),
+            Response::Capability(list) => Ok((State::Asked(text, Some(response::announceable(&list))), None)),
+            Response::Accepted(said) => {
+                let list = list.or(response::freed(&said).capabilities);
+                Ok(self.accepted(text, list.unwrap_or_default()))
+            }
+            Response::Refused(_) | Response::Bad => Ok(self.accepted(text, list.unwrap_or_default())),
+            untagged => self.held.hold(untagged, octets).map(|()| (State::Asked(text, list), None)),
         }
     }
 
-    fn accepted(&mut self, text: Vec<u8>) -> (State, Option<ReplayStep>) {
+    fn accepted(&mut self, text: Vec<u8>, capabilities: Vec<u8>) -> (State, Option<ReplayStep>) {
         let untagged = std::mem::take(&mut self.held.octets);
-        (
-            State::Over,
-            Some(ReplayStep::Answer(NodeAnswer::Accepted(NodeAcceptance { untagged, text, capabilities: Vec::new() }))),
-        )
+        let acceptance = NodeAcceptance { untagged, text, capabilities };
+        (State::Over, Some(ReplayStep::Answer(NodeAnswer::Accepted(acceptance))))
     }
 }
 
 impl Held {
-    fn hold(&mut self, response: &Response, octets: &[u8]) -> Result<(), NodeFault> {
-        let announces = match response {
-            Response::Capability(_) => true,
-            Response::Ok(text) => response::capability_code(text).is_some(),
-            Response::Data => false,
+    /// Keeps a response octet for octet, but for what it tells of the capabilities, which is kept apart, and for where
+    /// else the client should go, which is dropped.
+    fn hold(&mut self, response: Response, octets: &[u8]) -> Result<(), NodeFault> {
+        let (list, octets) = match response {
+            Response::Capability(list) => (Some(response::announceable(&list)), Vec::new()),
+            Response::Ok(text) => match response::freed(&text) {
+                freed if freed.text.len() == text.len() => (None, octets.to_vec()),
+                freed if freed.text.is_empty() => (freed.capabilities, Vec::new()),
+                freed => (freed.capabilities, [b"* OK ", freed.text.as_slice(), b"\r\n"].concat()),
+            },
+            Response::Data if response::is_untagged_referral(octets) => (None, Vec::new()),
+            Response::Data => (None, octets.to_vec()),
             Response::Bye => return Err(NodeFault::Bye),
-            _ => return Err(NodeFault::Garbage),
+            Response::Continuation(_)
+            | Response::Preauth
+            | Response::Accepted(_)
+            | Response::Refused(_)
+            | Response::Bad => return Err(NodeFault::Garbage),
         };
-        self.capabilities |= announces;
-        let octets = if announces { response::announceable(octets) } else { octets.to_vec() };
+        self.capabilities = list.filter(|list| !list.is_empty()).or(self.capabilities.take());
         self.octets.extend(octets);
         Ok(())
     }
 }
 
-fn plain(user: &UserName, password: &Secret, initial_response: bool) -> VecDeque<Secret> {
-    let response = sasl::encode(&sasl::plain_message(user, None, password));
+/// AUTHENTICATE with the one message of a mechanism in which the client speaks first.
+fn authenticate(mechanism: &str, message: &Secret, initial_response: bool) -> VecDeque<Secret> {
+    let response = sasl::encode(message);
+    let command = [LOGIN_TAG, b" AUTHENTICATE ", mechanism.as_bytes()].concat();
     let parts = if initial_response {
-        vec![[LOGIN_TAG, b" AUTHENTICATE PLAIN ", response.expose(), b"\r\n"].concat()]
+        vec![[command.as_slice(), b" ", response.expose(), b"\r\n"].concat()]
     } else {
-        vec![[LOGIN_TAG, b" AUTHENTICATE PLAIN\r\n"].concat(), [response.expose(), b"\r\n"].concat()]
+        vec![[command.as_slice(), b"\r\n"].concat(), [response.expose(), b"\r\n"].concat()]
     };
     parts.into_iter().map(Secret::new).collect()
 }
 
-/// Parts end where the node must answer `+`.
+/// LOGIN. Parts end where the node must answer `+`.
 fn login(user: &UserName, password: &Secret, may_not_wait: bool) -> VecDeque<Secret> {
     let mut parts = VecDeque::new();
     // Room for both arguments with every octet escaped: growing would leave unwiped copies behind.

@@ -1,9 +1,11 @@
 //! Transcripts towards the node. Each is run in one piece and octet by octet, and must be the same.
 
 use super::*;
+use crate::names::UserName;
 use crate::proto::imap::tests::{Outcome, consult};
-use crate::proto::{Input, NodeFault, NodeHello, Protocol};
-use crate::testkit::dialogues::{Reads, command_transcript};
+use crate::proto::{Input, NodeFault, NodeHello, Protocol, TlsFacts, TokenMechanism};
+use crate::secret::Secret;
+use crate::testkit::dialogues::{Reads, Talk, command_transcript, introduction, talk_transcript};
 
 const GREETING: &str = "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready\r\n";
 const SENT: &str = "f3 AUTHENTICATE PLAIN AGJvYgBzZWNyZXQ=\\r\\n";
@@ -15,6 +17,10 @@ fn outcome(starttls: bool, octets: &str) -> Outcome {
     at_once
 }
 
+fn login() -> NodeLogin {
+    NodeLogin::by_password(UserName::new(b"bob").unwrap(), Secret::new(b"secret".to_vec()))
+}
+
 /// What was sent until the node's octets ran out.
 fn sends(capabilities: &str, rest: &str) -> Vec<String> {
     match outcome(false, &format!("* OK [CAPABILITY {capabilities}] ready\r\n{rest}")) {
@@ -23,10 +29,10 @@ fn sends(capabilities: &str, rest: &str) -> Vec<String> {
     }
 }
 
-/// Text of the answer to a login that was accepted behind `said`, and the untagged lines.
-fn accepted(said: &str) -> (String, String) {
+/// The untagged lines, the capabilities and the text of the answer to a login that was accepted behind `said`.
+fn accepted(said: &str) -> (String, String, String) {
     match outcome(false, &format!("{GREETING}{said}")) {
-        Outcome::Accepted(_, untagged, text, _) => (untagged, text),
+        Outcome::Accepted(_, untagged, [capabilities, text], _) => (untagged, capabilities, text),
         other => panic!("{said:?}: {other:?}"),
     }
 }
@@ -104,23 +110,22 @@ fn r_be_05_starttls_is_demanded_first_and_leaves_the_input_alone() {
 fn behind_tls_the_capabilities_are_asked_for_afresh() {
     let mut input = Input::new();
     input.push(b"* OK [CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED] hi\r\nf1 OK go\r\n");
-    let mut hello = Hello::new(true);
+    let mut hello = Hello::new(true, None);
     while !matches!(hello.step(&mut input), Ok(HelloStep::StartTls)) {}
     let mut hello = hello.secured();
     assert!(matches!(hello.step(&mut input), Ok(HelloStep::Send(line)) if line == b"f2 CAPABILITY\r\n"));
     assert!(matches!(hello.step(&mut input), Ok(HelloStep::Wait)));
     input.push(b"* CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR\r\nf2 OK done\r\n");
     assert!(matches!(hello.step(&mut input), Ok(HelloStep::Ready)));
-    let user = UserName::new(b"bob").unwrap();
-    let mut replay = hello.replay(user, Secret::new(b"secret".to_vec())).unwrap();
+    let mut replay = hello.replay(&login()).unwrap();
     let Ok(crate::proto::ReplayStep::Send(line)) = replay.step(&mut input) else { panic!("nothing is sent") };
     assert_eq!(line.expose().escape_ascii().to_string(), SENT);
 }
 
 #[test]
 fn a_replay_before_the_node_is_ready_is_refused() {
-    let user = UserName::new(b"bob").unwrap();
-    assert!(Hello::new(false).replay(user, Secret::new(b"x".to_vec())).is_err());
+    assert!(Hello::new(false, None).replay(&login()).is_err());
+    assert_eq!(Hello::new(false, None).extensions(), Extensions::default());
 }
 
 #[test]
@@ -184,9 +189,10 @@ fn both_arguments_may_be_literals_that_wait() {
 fn r_be_03_untagged_lines_come_with_the_acceptance_in_order() {
     let untagged =
         "* OK [ALERT] \u{fc}\r\n* LIST () \"/\" {12}\r\nf3 NO\r\n* BYE tail\r\n* 3 EXISTS\r\n* NO [ALERT] full\r\n";
-    let (held, text) = accepted(&format!("{untagged}f3 OK [CAPABILITY IMAP4rev1 IDLE] Logged in\r\n* 4 EXISTS\r\n"));
+    let (held, capabilities, text) =
+        accepted(&format!("{untagged}f3 OK [CAPABILITY IMAP4rev1 IDLE] Logged in\r\n* 4 EXISTS\r\n"));
     assert_eq!(held, untagged.as_bytes().escape_ascii().to_string());
-    assert_eq!(text, "[CAPABILITY IMAP4rev1 IDLE] Logged in");
+    assert_eq!((capabilities.as_str(), text.as_str()), ("IMAP4rev1 IDLE", "Logged in"));
     let said = format!("{GREETING}f3 OK [CAPABILITY IMAP4rev1] in\r\n");
     let Outcome::Accepted(.., used) = outcome(false, &format!("{said}* BYE late\r\n")) else { panic!() };
     assert_eq!(used, said.len(), "what follows belongs to the session");
@@ -194,22 +200,44 @@ fn r_be_03_untagged_lines_come_with_the_acceptance_in_order() {
 
 #[test]
 fn r_imap_17_the_capabilities_behind_the_login_are_the_nodes() {
-    let list = "* CAPABILITY IMAP4rev1 IDLE\\r\\n";
-    for (said, untagged, text) in [
-        ("* CAPABILITY IMAP4rev1 IDLE\r\nf3 OK in\r\n", list, "in"),
-        ("* OK [CAPABILITY X] y\r\nf3 OK in\r\n", "* OK [CAPABILITY X] y\\r\\n", "in"),
-        ("f3 OK in\r\n* CAPABILITY IMAP4rev1 IDLE\r\nf4 OK done\r\n", "", "[CAPABILITY IMAP4rev1 IDLE] in"),
-        ("f3 OK\r\n* CAPABILITY A\r\n* OK [ALERT] x\r\nf4 OK\r\n", "* OK [ALERT] x\\r\\n", "[CAPABILITY A] "),
-        ("f3 OK in\r\nf4 BAD what\r\n", "", "in"),
-        ("f3 OK [CAPABILITY A UNAUTHENTICATE B] x  UNAUTHENTICATE\r\n", "", "[CAPABILITY A B] x  UNAUTHENTICATE"),
-        ("f3 OK [CAPABILITY A UnAuthenticate]\r\n", "", "[CAPABILITY A]"),
-        ("* CAPABILITY A UNAUTHENTICATE\r\nf3 OK in\r\n", "* CAPABILITY A\\r\\n", "in"),
-        ("* CAPABILITY A UNAUTHENTICATED\r\nf3 OK in\r\n", "* CAPABILITY A UNAUTHENTICATED\\r\\n", "in"),
-        ("f3 OK in\r\n* CAPABILITY A UNAUTHENTICATE B\r\nf4 OK\r\n", "", "[CAPABILITY A B] in"),
-        ("f3 OK [REFERRAL imap://evil/] in\r\n* CAPABILITY A\r\nf4 OK\r\n", "", "[CAPABILITY A] in"),
-        ("f3 OK [X-NEW thing] in\r\n* CAPABILITY A\r\nf4 OK\r\n", "", "[CAPABILITY A] [X-NEW thing] in"),
+    for (said, untagged, capabilities, text) in [
+        ("* CAPABILITY IMAP4rev1 IDLE\r\nf3 OK in\r\n", "", "IMAP4rev1 IDLE", "in"),
+        ("* CAPABILITY A\r\n* CAPABILITY B\r\nf3 OK in\r\n", "", "B", "in"),
+        ("* CAPABILITY A\r\nf3 OK [CAPABILITY B] in\r\n", "", "B", "in"),
+        ("* OK [CAPABILITY X] y  z\r\nf3 OK in\r\n", "* OK y  z\\r\\n", "X", "in"),
+        ("* OK [CAPABILITY X]\r\n* 1 EXISTS\r\nf3 OK in\r\n", "* 1 EXISTS\\r\\n", "X", "in"),
+        ("* ok [capability X]\r\nf3 ok [capability Y] in\r\n", "", "Y", "in"),
+        ("f3 OK in\r\n* CAPABILITY IMAP4rev1 IDLE\r\nf4 OK done\r\n", "", "IMAP4rev1 IDLE", "in"),
+        ("f3 OK in\r\nf4 OK [CAPABILITY A] done\r\n", "", "A", "in"),
+        ("f3 OK\r\n* CAPABILITY A\r\n* OK [ALERT] x\r\nf4 OK\r\n", "* OK [ALERT] x\\r\\n", "A", ""),
+        ("f3 OK in\r\nf4 BAD what\r\n", "", "", "in"),
+        ("f3 OK [CAPABILITY ] in\r\nf4 OK what\r\n", "", "", "in"),
+        ("f3 OK [CAPABILITY A UNAUTHENTICATE B] x  UNAUTHENTICATE\r\n", "", "A B", "x  UNAUTHENTICATE"),
+        ("f3 OK [CAPABILITY A UnAuthenticate]\r\n", "", "A", ""),
+        ("* CAPABILITY A UNAUTHENTICATE\r\nf3 OK in\r\n", "", "A", "in"),
+        ("* CAPABILITY  A  UNAUTHENTICATED \r\nf3 OK in\r\n", "", "A UNAUTHENTICATED", "in"),
+        ("* CAPABILITY A B]C \u{fc} D\x01 E\r\nf3 OK in\r\n", "", "A E", "in"),
+        ("f3 OK in\r\n* CAPABILITY A UNAUTHENTICATE B\r\nf4 OK\r\n", "", "A B", "in"),
+        ("f3 OK [REFERRAL imap://evil/] in\r\n* CAPABILITY A\r\nf4 OK\r\n", "", "A", "in"),
+        ("f3 OK [CAPABILITY A] [REFERRAL imap://evil/] in\r\n", "", "A", "in"),
+        ("f3 OK [REFERRAL imap://evil/][CAPABILITY A]  [referral imap://evil/] in\r\n", "", "A", "in"),
+        ("* OK [REFERRAL imap://evil/] go\r\nf3 OK [CAPABILITY A] in\r\n", "* OK go\\r\\n", "A", "in"),
+        ("* OK [CAPABILITY B] [REFERRAL imap://evil/]\r\nf3 OK [CAPABILITY A] in\r\n", "", "A", "in"),
+        (
+            "* NO [REFERRAL imap://evil/] go\r\n* bad  [referral imap://x/]\r\nf3 OK [CAPABILITY A] in\r\n",
+            "",
+            "A",
+            "in",
+        ),
+        (
+            "* NO [ALERT] x\r\n* 1 EXISTS\r\nf3 OK [CAPABILITY A] in\r\n",
+            "* NO [ALERT] x\\r\\n* 1 EXISTS\\r\\n",
+            "A",
+            "in",
+        ),
+        ("f3 OK [X-NEW thing] in\r\n* CAPABILITY A\r\nf4 OK\r\n", "", "A", "[X-NEW thing] in"),
     ] {
-        assert_eq!(accepted(said), (untagged.to_owned(), text.to_owned()), "{said:?}");
+        assert_eq!(accepted(said), (untagged.to_owned(), capabilities.to_owned(), text.to_owned()), "{said:?}");
     }
     let said = outcome(false, &format!("{GREETING}f3 OK in\r\n"));
     assert_eq!(said, Outcome::Waiting(vec![SENT.into(), "f4 CAPABILITY\\r\\n".into()]));
@@ -222,6 +250,8 @@ fn r_be_04_what_is_no_judgement_ends_the_attempt() {
         ("f3 BAD what\r\n", NodeFault::Bad),
         ("f3 NO [REFERRAL imap://other/] try there\r\n", NodeFault::Referral),
         ("f3 NO [referral imap://other/]\r\n", NodeFault::Referral),
+        ("f3 NO [CAPABILITY A] [REFERRAL imap://other/] go\r\n", NodeFault::Referral),
+        ("f3 NO  [REFERRAL imap://other/] go\r\n", NodeFault::Referral),
         ("f2 OK in\r\n", NodeFault::Garbage),
         ("f33 OK in\r\n", NodeFault::Garbage),
         ("f3 OKAY\r\n", NodeFault::Garbage),
@@ -230,6 +260,8 @@ fn r_be_04_what_is_no_judgement_ends_the_attempt() {
         ("* PREAUTH x\r\n", NodeFault::Garbage),
         ("* \r\n", NodeFault::Garbage),
         ("* FLAGS\r(\r\n", NodeFault::Garbage),
+        ("* OK a\rb\r\n", NodeFault::Garbage),
+        ("* NO a\0b\r\n", NodeFault::Garbage),
         ("f3 OK in\r\n* BYE\r\n", NodeFault::Bye),
         ("f3 OK in\r\nf3 OK in\r\n", NodeFault::Garbage),
         ("* LIST {99999999999999999999}\r\n", NodeFault::TooLong),
@@ -270,6 +302,9 @@ fn r_be_01_a_refusal_keeps_its_words() {
         ("NO [LIMIT] x", "Other", "[LIMIT] x"),
         ("NO [AUTHORIZATIONFAILED] x", "Other", "[AUTHORIZATIONFAILED] x"),
         ("NO [X-STRANGE] x", "Other", "[X-STRANGE] x"),
+        // The list is that of a connection to the node, and the client has another one.
+        ("NO [CAPABILITY IMAP4rev1 STARTTLS] x", "WrongPassword", "[AUTHENTICATIONFAILED] x"),
+        ("NO [CAPABILITY X] [EXPIRED] x", "Other", "[EXPIRED] x"),
         ("NO a\0b\rc", "WrongPassword", "[AUTHENTICATIONFAILED] abc"),
     ] {
         // What was held is forgotten, and a `* CAPABILITY` of a failed login is never shown.
@@ -342,6 +377,173 @@ fn a_noop_must_be_answered_and_whatever_comes_before_the_answer_is_bounded() {
 
 #[test]
 fn a_command_before_the_node_is_ready_is_refused_and_the_farewell_is_one_line() {
-    assert!(matches!(Hello::new(false).command().step(&mut Input::new()), Err(NodeFault::Garbage)));
+    assert!(matches!(Hello::new(false, None).command().step(&mut Input::new()), Err(NodeFault::Garbage)));
     assert_eq!(NodeHello::farewell(Protocol::Imap), b"f6 LOGOUT\r\n");
+}
+
+/// How a transcript shows a fault.
+fn fault_step(fault: NodeFault) -> String {
+    format!("fault: {}", fault.to_string().as_bytes().escape_ascii())
+}
+
+/// The steps with a node that announces this, the same at once and one octet at a time, without what was announced.
+fn talked(talk: &Talk, capabilities: &str, rest: &str) -> Vec<String> {
+    let octets = format!("* OK [CAPABILITY IMAP4rev1 {capabilities}] hi\r\n{rest}");
+    let run = |reads| talk_transcript(talk, octets.as_bytes(), reads);
+    let whole = run(Reads::Whole);
+    assert_eq!(whole, run(Reads::Octets), "{octets:?}");
+    whole
+}
+
+const ID: &str = concat!(
+    r#"say: f7 ID (\"x-session-id\" \"0123456789abcdef-1\" \"x-originating-ip\" \"192.0.2.7\" "#,
+    r#"\"x-connected-ip\" \"198.51.100.1\" \"x-proxy-ttl\" \"6\" \"x-client-transport\" \"TLS\" "#,
+    r#"\"x-originating-port\" \"54321\" \"x-connected-port\" \"993\" \"x-connected-name\" \"mail.example.net\")\r\n"#,
+);
+
+#[test]
+fn a_node_that_knows_id_is_told_of_the_client_and_its_answer_kept_from_everybody() {
+    let talk = Talk { introduction: Some(introduction()), ..Talk::new(Protocol::Imap) };
+    let told = |answer: &str| talked(&talk, "ID AUTH=PLAIN SASL-IR", &format!("{answer}f3 NO\r\n"));
+    for answer in [
+        "* ID NIL\r\nf7 OK done\r\n",
+        "* ID (\"name\" {7}\r\nDovecot)\r\n* CAPABILITY X\r\nf7 OK [CAPABILITY X] done\r\n",
+        "f7 NO what?\r\n",
+        "* OK hm\r\nf7 NO [UNAVAILABLE] what?\r\n",
+    ] {
+        let steps = told(answer);
+        assert_eq!(steps[..2], [ID, "ready: "], "{answer:?}");
+        assert!(steps[2].starts_with("say: f3 AUTHENTICATE PLAIN ") && steps[3].starts_with("refused"), "{steps:?}");
+    }
+    for (answer, expected) in [
+        ("f7 NO [SERVERBUG] what?\r\n", NodeFault::IntroductionRefused),
+        ("f7 BAD what?\r\n", NodeFault::IntroductionRefused),
+        ("f2 OK\r\n", NodeFault::Garbage),
+        ("+ \r\n", NodeFault::Garbage),
+        ("* BYE\r\n", NodeFault::Bye),
+    ] {
+        assert_eq!(told(answer)[..2], [ID.to_owned(), fault_step(expected)], "{answer:?}");
+    }
+    // Who does not announce it is not told, and gets the login all the same; and so does who is told of nobody.
+    assert!(talked(&talk, "AUTH=PLAIN SASL-IR IDLE", "")[1].starts_with("say: f3 AUTH"));
+    assert!(talked(&Talk::new(Protocol::Imap), "ID AUTH=PLAIN SASL-IR", "")[1].starts_with("say: f3 AUTH"));
+    assert!(matches!(outcome(false, "* OK hi\r\n* CAPABILITY ID\r\nf2 OK\r\n"), Outcome::Waiting(_)));
+}
+
+#[test]
+fn the_client_is_introduced_under_tls_and_never_before() {
+    let introduction = Some(introduction());
+    let mut hello = Hello::new(true, introduction);
+    let mut input = Input::new();
+    input.push(b"* OK [CAPABILITY IMAP4rev1 ID STARTTLS] hi\r\nf1 OK go\r\n");
+    assert!(matches!(hello.step(&mut input), Ok(HelloStep::Send(line)) if line == b"f1 STARTTLS\r\n"));
+    assert!(matches!(hello.step(&mut input), Ok(HelloStep::StartTls)));
+    let mut hello = hello.secured();
+    assert!(matches!(hello.step(&mut input), Ok(HelloStep::Send(line)) if line == b"f2 CAPABILITY\r\n"));
+    input.push(b"* CAPABILITY IMAP4rev1 ID\r\nf2 OK\r\n");
+    assert!(matches!(hello.step(&mut input), Ok(HelloStep::Send(line)) if line.starts_with(b"f7 ID (")));
+    assert_eq!(hello.extensions(), Extensions::default(), "not ready yet");
+    input.push(b"f7 OK\r\n");
+    assert!(matches!(hello.step(&mut input), Ok(HelloStep::Ready)));
+    assert!(hello.extensions().has("ID") && !hello.extensions().has("STARTTLS"));
+}
+
+#[test]
+fn what_a_node_would_choke_on_is_left_out_of_the_introduction() {
+    let mut client = introduction();
+    client.client.set_port(0);
+    client.connected = "[2001:db8::1]:0".parse().unwrap();
+    let facts = client.tls.take().unwrap();
+    let id = String::from_utf8(introduce::id(b"f7", &client)).unwrap();
+    assert!(!id.contains("-port") && id.contains(r#""x-connected-ip" "2001:db8::1""#), "{id}");
+    assert!(id.contains(r#""x-client-transport" "insecure""#) && !id.contains("multiplex"), "{id}");
+    for name in ["", "a..b", "a b", "a\"b", "a\r\nb", "\u{fc}", &"x".repeat(256)] {
+        client.tls = Some(TlsFacts { server_name: Some(name.into()), ..facts.clone() });
+        let id = String::from_utf8(introduce::id(b"f7", &client)).unwrap();
+        assert!(!id.contains("x-connected-name"), "{id}");
+    }
+}
+
+#[test]
+fn r_be_08_a_master_users_login_goes_by_plain_or_not_at_all() {
+    let talk = Talk { master: Some(b"root"), ..Talk::new(Protocol::Imap) };
+    // bob@example.net NUL root NUL correct horse
+    let said = "say: f3 AUTHENTICATE PLAIN Ym9iQGV4YW1wbGUubmV0AHJvb3QAY29ycmVjdCBob3JzZQ==\\r\\n";
+    assert_eq!(talked(&talk, "AUTH=PLAIN SASL-IR", "")[1..], [said]);
+    for without in ["AUTH=LOGIN", "LOGINDISABLED"] {
+        assert_eq!(talked(&talk, without, "")[1], fault_step(NodeFault::Inexpressible));
+    }
+}
+
+const XOAUTH2: &str = "dXNlcj1ib2JAZXhhbXBsZS5uZXQBYXV0aD1CZWFyZXIgY29ycmVjdCBob3JzZQEB\\r\\n";
+const BEARER: &str = "bixhPWJvYkBleGFtcGxlLm5ldCwBYXV0aD1CZWFyZXIgY29ycmVjdCBob3JzZQEB\\r\\n";
+
+fn with_token(mechanism: TokenMechanism) -> Talk {
+    Talk { token: Some(mechanism), ..Talk::new(Protocol::Imap) }
+}
+
+#[test]
+fn a_token_is_said_in_its_own_mechanism_or_not_at_all() {
+    for (mechanism, name, message) in
+        [(TokenMechanism::XOAuth2, "XOAUTH2", XOAUTH2), (TokenMechanism::OAuthBearer, "OAUTHBEARER", BEARER)]
+    {
+        let talk = with_token(mechanism);
+        let at_once = format!("say: f3 AUTHENTICATE {name} {message}");
+        assert_eq!(talked(&talk, &format!("SASL-IR AUTH={name}"), "")[1..], [at_once]);
+        let (command, message) = (format!("say: f3 AUTHENTICATE {name}\\r\\n"), format!("say: {message}"));
+        assert_eq!(talked(&talk, &format!("AUTH={name}"), "+ \r\n")[1..], [command.clone(), message]);
+        assert_eq!(talked(&talk, &format!("AUTH={name}"), "")[1..], [command]);
+        for without in ["SASL-IR AUTH=PLAIN AUTH=LOGIN", "AUTH=XOAUTH AUTH=OAUTH", "XOAUTH2 OAUTHBEARER"] {
+            assert_eq!(talked(&talk, without, "")[1], fault_step(NodeFault::TokenUnwanted));
+        }
+        let master = Talk { master: Some(b"root"), ..talk };
+        let said = talked(&master, &format!("AUTH=PLAIN AUTH={name}"), "");
+        assert_eq!(said[1], fault_step(NodeFault::Inexpressible));
+    }
+}
+
+#[test]
+fn r_sasl_06_what_a_node_says_of_a_token_is_kept_and_answered_for_the_client() {
+    for (mechanism, dummy) in
+        [(TokenMechanism::XOAuth2, "say: \\r\\n"), (TokenMechanism::OAuthBearer, "say: AQ==\\r\\n")]
+    {
+        let talk = with_token(mechanism);
+        let name = mechanism.name();
+        for (capabilities, first, steps) in
+            [(format!("SASL-IR AUTH={name}"), "", 2), (format!("AUTH={name}"), "+ eyJ4IjoxfQ==\r\n", 3)]
+        {
+            let said = |answer: &str| talked(&talk, &capabilities, &format!("{first}{answer}"))[steps..].to_vec();
+            let refused = "refused (WrongPassword): [AUTHENTICATIONFAILED] no";
+            let kept = said("+ eyJzdGF0dXMiOiI0MDEifQ==\r\nf3 NO no\r\n");
+            assert_eq!(kept[..3], [dummy, "challenge: eyJzdGF0dXMiOiI0MDEifQ==", refused]);
+            let none = said("f3 NO no\r\n");
+            assert_eq!(none[..1], [refused], "no challenge");
+            // What is no base64, or too much of it, is answered and kept from the client.
+            for bad in ["", " ", "eyJ4", "{\"status\":401}", "eyJ4IjoxfQ=", "eyJ4IjoxfR==", &"AAAA".repeat(513)] {
+                let bad_kept = said(&format!("+ {bad}\r\nf3 NO no\r\n"));
+                let kept = bad == "eyJ4";
+                assert_eq!(bad_kept.get(1).is_some_and(|step| step.starts_with("challenge")), kept, "{bad:.40}");
+                assert_eq!((bad_kept[0].as_str(), bad_kept[1 + usize::from(kept)].as_str()), (dummy, refused));
+            }
+            let most = "AAAA".repeat(512);
+            assert_eq!(said(&format!("+ {most}\r\nf3 NO no\r\n"))[1], format!("challenge: {most}"));
+            // One word, not a conversation.
+            let garbage = fault_step(NodeFault::Garbage);
+            assert_eq!(said("+ eyJ4IjoxfQ==\r\n+ eyJ4IjoxfQ==\r\n")[..2], [dummy.to_owned(), garbage.clone()]);
+            let too_long = fault_step(NodeFault::TooLong);
+            assert_eq!(said(&format!("+ {}\r\n", "A".repeat(9000)))[0], too_long);
+            assert_eq!(said("+ \r\nf3 BAD no\r\n")[1], fault_step(NodeFault::Bad));
+            assert!(said("+ \r\nf3 OK [CAPABILITY X] in\r\n")[1].starts_with("untagged"), "it is the node's decision");
+            if first.is_empty() {
+                continue;
+            }
+            // A stranger may bring any token, and must not be able to harm a node with it.
+            let unseen = fault_step(NodeFault::TokenUnwanted);
+            assert_eq!(talked(&talk, &capabilities, "f3 NO not that\r\n")[2], unseen);
+            assert_eq!(talked(&talk, &capabilities, "f3 OK in\r\n")[2], garbage);
+        }
+    }
+    // A password has no such word.
+    let unasked = talked(&Talk::new(Protocol::Imap), "SASL-IR AUTH=PLAIN", "+ eyJ4IjoxfQ==\r\n");
+    assert_eq!(unasked[2], fault_step(NodeFault::Garbage));
 }

@@ -2,9 +2,12 @@
 
 use super::assert_transcript;
 use crate::names::UserName;
-use crate::proto::{HelloStep, Input, NodeAnswer, NodeFault, NodeHello, NodeLogin, Protocol, Replay, ReplayStep};
+use crate::proto::{
+    Credentials, HelloStep, Input, NodeAnswer, NodeFault, NodeHello, NodeLogin, Protocol, Replay, ReplayStep,
+    TokenMechanism,
+};
 use crate::secret::Secret;
-use crate::testkit::dialogues::{self, Reads};
+use crate::testkit::dialogues::{self, Reads, Talk, introduction};
 
 /// The steps, the same at once and one octet at a time.
 #[track_caller]
@@ -61,7 +64,7 @@ fn stls_is_demanded_before_anything_else_is_said() {
     node(
         true,
         format!("+OK\r\n+OK begin\r\n{rest}"),
-        &[STLS, "starttls", CAPA, "ready", USER, PASS, "untagged: ", "accepted: in", "0 octets"],
+        &[STLS, "starttls", CAPA, "ready", USER, PASS, "untagged: ", "capabilities: ", "accepted: in", "0 octets"],
     );
     node(true, "+OK\r\n-ERR no\r\n", &[STLS, "fault: the node refused STARTTLS", "0 octets"]);
 }
@@ -152,11 +155,11 @@ fn a_refusal_keeps_its_words_wherever_it_comes() {
 }
 
 #[test]
-fn r_pipe_what_stands_behind_the_answer_belongs_to_the_session() {
+fn r_pop_07_what_stands_behind_the_answer_belongs_to_the_session() {
     node(
         false,
         format!("+OK\r\n{WITH_PLAIN}+OK  in\r\n+OK 0 0\r\n"),
-        &[CAPA, "ready", AUTH, "untagged: ", "accepted:  in", "9 octets unused"],
+        &[CAPA, "ready", AUTH, "untagged: ", "capabilities: ", "accepted:  in", "9 octets unused"],
     );
 }
 
@@ -206,4 +209,136 @@ fn a_command_before_the_node_is_ready_is_refused_and_the_farewell_is_one_line() 
     let mut command = NodeHello::new(Protocol::Pop3, false, None).command();
     assert!(matches!(command.step(&mut Input::new()), Err(NodeFault::Garbage)));
     assert_eq!(NodeHello::farewell(Protocol::Pop3), b"QUIT\r\n");
+}
+
+/// How a transcript shows a fault.
+fn fault_step(fault: NodeFault) -> String {
+    format!("fault: {}", fault.to_string().as_bytes().escape_ascii())
+}
+
+/// The steps of a talk, the same at once and one octet at a time.
+fn talked(talk: &Talk, sent: &str) -> Vec<String> {
+    let run = |reads| dialogues::talk_transcript(talk, sent.as_bytes(), reads);
+    let whole = run(Reads::Whole);
+    assert_eq!(whole, run(Reads::Octets), "{sent:?}");
+    whole
+}
+
+const XCLIENT: &str = concat!(
+    "say: XCLIENT ADDR=192.0.2.7 DESTADDR=198.51.100.1 SESSION=0123456789abcdef-1 TTL=6 CLIENT-TRANSPORT=TLS ",
+    "PORT=54321 DESTPORT=993 DESTNAME=mail.example.net\\r\\n",
+);
+
+#[test]
+fn a_node_that_wants_to_hear_of_the_client_does_so_under_the_protection_that_is_demanded() {
+    let talk = Talk { introduction: Some(introduction()), ..Talk::new(Protocol::Pop3) };
+    let secured = Talk { starttls: true, ..talk.clone() };
+    let steps = talked(&talk, &format!("+OK [XCLIENT] hi\r\n+OK Updated\r\n{WITH_USER}"));
+    assert_transcript(&steps, &[XCLIENT, CAPA, "ready", USER]);
+    let steps = talked(&secured, &format!("+OK [XCLIENT] hi\r\n+OK begin\r\n+OK Updated\r\n{WITH_USER}"));
+    assert_transcript(&steps, &[STLS, "starttls", XCLIENT, CAPA, "ready", USER]);
+    for (answer, fault) in [
+        ("-ERR no\r\n", NodeFault::IntroductionRefused),
+        ("+ \r\n", NodeFault::Garbage),
+        ("* OK\r\n", NodeFault::Garbage),
+    ] {
+        let steps = talked(&talk, &format!("+OK [XCLIENT]\r\n{answer}"));
+        assert_eq!(steps[..2], [XCLIENT.to_owned(), fault_step(fault)], "{answer:?}");
+    }
+    assert_transcript(&talked(&talk, "+OK hi\r\n"), &[CAPA]);
+    assert_transcript(&talked(&Talk::new(Protocol::Pop3), "+OK [XCLIENT] hi\r\n"), &[CAPA]);
+}
+
+#[test]
+fn what_a_node_would_choke_on_is_left_out_of_the_introduction() {
+    let mut client = introduction();
+    client.client.set_port(0);
+    client.connected = "[2001:db8::1]:0".parse().unwrap();
+    client.tls = None;
+    let talk = Talk { introduction: Some(client), ..Talk::new(Protocol::Pop3) };
+    let expected = "say: XCLIENT ADDR=192.0.2.7 DESTADDR=2001:db8::1 SESSION=0123456789abcdef-1 TTL=6 \
+                    CLIENT-TRANSPORT=insecure\\r\\n";
+    assert_eq!(talked(&talk, "+OK [XCLIENT]\r\n"), [expected]);
+}
+
+#[test]
+fn what_a_node_can_do_is_what_it_listed() {
+    let extensions = |capa: &str| {
+        let mut input = Input::new();
+        input.push(format!("+OK\r\n{capa}").as_bytes());
+        let mut hello = NodeHello::new(Protocol::Pop3, false, None);
+        assert!(matches!(hello.step(&mut input), Ok(HelloStep::Send(_))));
+        assert_eq!(hello.extensions().iter().count(), 0, "not ready yet");
+        assert!(matches!(hello.step(&mut input), Ok(HelloStep::Ready)));
+        hello.extensions().iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let list = "+OK\r\nTOP\r\nexpire 60\r\nSASL plain XOAUTH2\r\nUSER\r\n\r\nX\u{fc}\r\n.\r\n";
+    assert_eq!(extensions(list), ["AUTH=PLAIN", "AUTH=XOAUTH2", "EXPIRE 60", "TOP", "USER"]);
+    assert!(extensions("-ERR what?\r\n").is_empty(), "a node that is older than CAPA says nothing of what it has");
+}
+
+#[test]
+fn r_be_08_a_master_users_login_goes_by_plain_or_not_at_all() {
+    let talk = Talk { master: Some(b"root"), ..Talk::new(Protocol::Pop3) };
+    let said = "say: AUTH PLAIN Ym9iQGV4YW1wbGUubmV0AHJvb3QAY29ycmVjdCBob3JzZQ==\\r\\n";
+    assert_transcript(&talked(&talk, &format!("+OK\r\n{WITH_PLAIN}")), &[CAPA, "ready", said]);
+    for without in [WITH_USER, "-ERR what?\r\n"] {
+        assert_eq!(talked(&talk, &format!("+OK\r\n{without}"))[2], fault_step(NodeFault::Inexpressible));
+    }
+}
+
+const XOAUTH2: &str = "dXNlcj1ib2JAZXhhbXBsZS5uZXQBYXV0aD1CZWFyZXIgY29ycmVjdCBob3JzZQEB\\r\\n";
+const BEARER: &str = "bixhPWJvYkBleGFtcGxlLm5ldCwBYXV0aD1CZWFyZXIgY29ycmVjdCBob3JzZQEB\\r\\n";
+
+#[test]
+fn r_sasl_06_a_token_is_said_in_its_own_mechanism_and_its_challenge_kept() {
+    for (mechanism, message, dummy) in
+        [(TokenMechanism::XOAuth2, XOAUTH2, "say: \\r\\n"), (TokenMechanism::OAuthBearer, BEARER, "say: AQ==\\r\\n")]
+    {
+        let talk = Talk { token: Some(mechanism), ..Talk::new(Protocol::Pop3) };
+        let name = mechanism.name();
+        let auth = format!("say: AUTH {name} {message}");
+        let said = |answer: &str| {
+            let steps = talked(&talk, &format!("+OK\r\n+OK\r\nSASL PLAIN {name}\r\n.\r\n{answer}"));
+            assert_eq!(steps[..3], [CAPA, "ready: ", &auth]);
+            steps[3..].to_vec()
+        };
+        let refused = "refused (WrongPassword): [AUTH] no";
+        assert_eq!(said("+ eyJ4IjoxfQ==\r\n-ERR no\r\n")[..3], [dummy, "challenge: eyJ4IjoxfQ==", refused]);
+        assert_eq!(said("-ERR no\r\n")[..1], [refused]);
+        for bad in ["+\r\n", "+ {}\r\n", &format!("+ {}\r\n", "AAAA".repeat(513))] {
+            assert_eq!(said(&format!("{bad}-ERR no\r\n"))[..2], [dummy, refused], "{bad:.40}");
+        }
+        assert_eq!(said("+ \r\n+ \r\n")[1], fault_step(NodeFault::Garbage));
+        assert_eq!(said(&format!("+ {}\r\n", "A".repeat(9000)))[0], fault_step(NodeFault::TooLong));
+        assert!(said("+ \r\n+OK in\r\n")[3].starts_with("accepted"), "it is the node's decision");
+        for without in [WITH_PLAIN, WITH_USER, "-ERR what?\r\n"] {
+            assert_eq!(talked(&talk, &format!("+OK\r\n{without}"))[2], fault_step(NodeFault::TokenUnwanted));
+        }
+    }
+}
+
+#[test]
+fn a_long_token_waits_for_the_nodes_challenge_and_no_stranger_harms_the_node_with_it() {
+    let capa = "+OK\r\nSASL XOAUTH2\r\n.\r\n";
+    let begin = |answers: &str| {
+        let mut input = Input::new();
+        input.push(format!("+OK\r\n{capa}").as_bytes());
+        let mut hello = NodeHello::new(Protocol::Pop3, false, None);
+        while !matches!(hello.step(&mut input), Ok(HelloStep::Ready)) {}
+        let token = Secret::new([b"Bearer ".as_slice(), &[b'x'; 8000]].concat());
+        let user = UserName::new(b"bob").unwrap();
+        let credentials = Credentials::Token(TokenMechanism::XOAuth2, token);
+        let replay = hello.replay(NodeLogin { user, master: None, credentials }).ok().unwrap();
+        let mut input = Input::new();
+        input.push(answers.as_bytes());
+        (replay, input)
+    };
+    let (replay, _) = begin("");
+    let sent = sent(replay, "+ \r\n+ eyJ4IjoxfQ==\r\n");
+    assert_eq!((sent[0].as_str(), sent[2].as_str(), sent.len()), ("AUTH XOAUTH2\\r\\n", "\\r\\n", 3));
+    assert!(sent[1].starts_with("dXNlcj1ib2I"), "{}", sent[1]);
+    let (mut replay, mut input) = begin("-ERR not that\r\n");
+    assert!(matches!(replay.step(&mut input), Ok(ReplayStep::Send(_))));
+    assert!(matches!(replay.step(&mut input), Err(NodeFault::TokenUnwanted)));
 }
