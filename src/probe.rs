@@ -31,10 +31,18 @@ const GAP_MIN: Duration = Duration::from_millis(200);
 /// How long a node may take over the goodbye.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The longest interval with which a node is looked at soon after the start. Whoever sets a longer one wants few probes.
+const EARLY_LOOK_INTERVAL_MAX: Duration = Duration::from_secs(60);
+
+/// Within which time after the start that is.
+const EARLY_LOOK_MAX: Duration = Duration::from_secs(1);
+
 /// Probes one node for one protocol until the stop signal.
 ///
-/// The first probe comes within one interval, as if there had been others before the start: mailferries that start
-/// together do not ask together, and a login that finds the node out of order earlier has it probed at once.
+/// A first look comes within a second of the start, because clients cannot be told what the nodes can do before each has
+/// been heard. The regular probes begin within one interval, as if there had been others before the start: mailferries
+/// that start together do not ask together for ever after, and a login that finds the node out of order earlier has it
+/// probed at once.
 pub async fn watch(context: Arc<Context>, port: NodePort, drain: Drain) {
     let mut watch = Watch { context, port, told: Told::default() };
     tokio::select! {
@@ -78,12 +86,21 @@ enum Shown {
 
 impl Watch {
     async fn run(&mut self) {
-        self.wait(first_pause(self.island().probe.interval, fastrand::f64())).await;
+        let interval = self.island().probe.interval;
+        if interval <= EARLY_LOOK_INTERVAL_MAX {
+            self.wait(first_pause(interval.min(EARLY_LOOK_MAX), fastrand::f64())).await;
+            self.look_unless_in_maintenance().await;
+        }
+        self.wait(self.pause().min(first_pause(interval, fastrand::f64()))).await;
         loop {
-            if self.port.operator_state() != OperatorState::Maintenance {
-                self.probe().await;
-            }
+            self.look_unless_in_maintenance().await;
             self.wait(self.pause()).await;
+        }
+    }
+
+    async fn look_unless_in_maintenance(&mut self) {
+        if self.port.operator_state() != OperatorState::Maintenance {
+            self.probe().await;
         }
     }
 
@@ -198,7 +215,7 @@ async fn look(context: &Context, port: &NodePort, depth: Depth) -> Result<(Wire,
     let shown = match depth {
         Depth::Nothing => Shown::Answers,
         Depth::Command => command(&mut wire, hello).await?,
-        Depth::Login(user, password) => log_in(&mut wire, hello, user, password).await?,
+        Depth::Login(user, password) => log_in(&mut wire, hello, port, user, password).await?,
     };
     Ok((wire, shown))
 }
@@ -217,7 +234,13 @@ async fn command(wire: &mut Wire, hello: NodeHello) -> Result<Shown, Failure> {
 
 /// A login, which passes when it was judged, whichever way: a wrong password in our configuration is no fault of the
 /// node's, and would otherwise take the whole island down.
-async fn log_in(wire: &mut Wire, hello: NodeHello, user: UserName, password: Secret) -> Result<Shown, Failure> {
+async fn log_in(
+    wire: &mut Wire,
+    hello: NodeHello,
+    port: &NodePort,
+    user: UserName,
+    password: Secret,
+) -> Result<Shown, Failure> {
     let login = NodeLogin::by_password(user, password);
     let mut replay = match hello.replay(login) {
         Ok(replay) => replay,
@@ -232,7 +255,10 @@ async fn log_in(wire: &mut Wire, hello: NodeHello, user: UserName, password: Sec
         }
     };
     match answer {
-        NodeAnswer::Accepted(_) => Ok(Shown::Serves),
+        NodeAnswer::Accepted(acceptance) => {
+            port.learn_behind(acceptance.extensions());
+            Ok(Shown::Serves)
+        }
         NodeAnswer::Refused(refusal) => match refusal.kind {
             RefusalKind::WrongPassword | RefusalKind::Other => Ok(Shown::Refuses(Failure::Refused(refusal))),
             // The password was right.

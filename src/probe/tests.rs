@@ -40,6 +40,7 @@ enum Mood {
 
 /// One node under watch.
 struct Bench {
+    context: Arc<Context>,
     port: NodePort,
     mood: Arc<Mutex<Mood>>,
     dialled: Arc<Mutex<Vec<Instant>>>,
@@ -49,6 +50,10 @@ struct Bench {
 
 impl Bench {
     fn watching(mood: Mood) -> Self {
+        Self::watching_every(INTERVAL, mood)
+    }
+
+    fn watching_every(interval: Duration, mood: Mood) -> Self {
         let (mood, dialled) = (Arc::new(Mutex::new(mood)), Arc::new(Mutex::new(Vec::new())));
         let (moods, dials) = (Arc::clone(&mood), Arc::clone(&dialled));
         let dialer = Dialer::memory(move |_, _| {
@@ -56,13 +61,13 @@ impl Bench {
             let mood = *locked(&moods);
             Box::pin(async move { connect(mood) })
         });
-        let context = Arc::new(context(dialer));
+        let context = Arc::new(context(dialer, interval));
         let table = context.islands.iter().next().unwrap();
         let port = table.ports(Protocol::Imap).next().unwrap();
         let (stop, drain) = drain::channel();
         let begun = Instant::now();
-        tokio::spawn(watch(context, port.clone(), drain));
-        Self { port, mood, dialled, stop, begun }
+        tokio::spawn(watch(Arc::clone(&context), port.clone(), drain));
+        Self { context, port, mood, dialled, stop, begun }
     }
 
     fn becomes(&self, mood: Mood) {
@@ -113,7 +118,7 @@ fn connect(mood: Mood) -> io::Result<Stream> {
     Ok(Stream::Memory(ours))
 }
 
-fn context(dialer: Dialer) -> Context {
+fn context(dialer: Dialer, interval: Duration) -> Context {
     let node = Node {
         name: NodeName::new("left"),
         host: "left".into(),
@@ -140,7 +145,7 @@ fn context(dialer: Dialer) -> Context {
         patience: Duration::ZERO,
         disconnect_spread: Duration::ZERO,
         max_login_rate: None,
-        probe: Probe { check: Check::Greeting, interval: INTERVAL, timeout: TIMEOUT, fall: 3, rise: 2 },
+        probe: Probe { check: Check::Greeting, interval, timeout: TIMEOUT, fall: 3, rise: 2 },
         nodes: vec![Arc::new(node)],
     };
     let settings = cache::Settings {
@@ -174,8 +179,9 @@ async fn a_node_in_service_is_probed_at_its_interval_and_any_other_every_second(
     let bench = Bench::watching(Mood::Greets);
     let gaps = bench.gaps(INTERVAL * 60).await;
     let first = locked(&bench.dialled)[0] - bench.begun;
-    assert_between(&[first], INTERVAL / 10, INTERVAL);
-    assert_between(&gaps, INTERVAL.mul_f64(0.9), INTERVAL.mul_f64(1.1));
+    assert_between(&[first], EARLY_LOOK_MAX / 10, EARLY_LOOK_MAX);
+    assert_between(&gaps[..1], INTERVAL / 10, INTERVAL);
+    assert_between(&gaps[1..], INTERVAL.mul_f64(0.9), INTERVAL.mul_f64(1.1));
     assert!(gaps.iter().max() > gaps.iter().min(), "all at the same interval");
     // The next probe fails, and from then on the node is not in service.
     bench.becomes(Mood::Refuses);
@@ -191,6 +197,18 @@ async fn a_node_in_service_is_probed_at_its_interval_and_any_other_every_second(
     );
     assert_eq!(bench.port.state(), State::InService);
     assert_between(&bench.gaps(INTERVAL * 10).await, INTERVAL.mul_f64(0.9), INTERVAL.mul_f64(1.1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_node_is_heard_soon_after_the_start_unless_few_probes_are_wanted() {
+    let soon = Bench::watching(Mood::Greets);
+    let rare = Bench::watching_every(EARLY_LOOK_INTERVAL_MAX * 60, Mood::Greets);
+    let in_time = Instant::now() + EARLY_LOOK_MAX + GRAIN;
+    tokio::time::sleep_until(in_time).await;
+    assert_eq!((locked(&soon.dialled).len(), locked(&rare.dialled).len()), (1, 0));
+    assert!(soon.context.islands.extensions(Protocol::Imap, Instant::now().into_std()).has("IMAP4REV1"));
+    sleep(EARLY_LOOK_INTERVAL_MAX * 5).await;
+    assert!(locked(&rare.dialled).is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
+use super::abilities::{Abilities, Common};
 use super::health::{Health, Signal, State, Witness};
 use super::island::{Island, Node, OperatorState};
 use super::pace::Pace;
@@ -23,28 +24,37 @@ const ENDS_AT_ONCE: u32 = 10;
 
 /// All islands, found by the directory's spelling.
 #[derive(Clone, Default)]
-pub struct Islands(Vec<Arc<Table>>);
+pub struct Islands {
+    tables: Vec<Arc<Table>>,
+    /// What all nodes in service can do, in the order of [`Protocol::ALL`].
+    common: Arc<[Mutex<Common>; 2]>,
+}
 
 impl Islands {
     /// The configuration has made sure that no spelling means two islands. `zone` is where this mailferry stands.
     pub fn new(islands: Vec<Island>, zone: Option<&ZoneName>, now: Instant) -> Self {
-        Self(islands.into_iter().map(|island| Arc::new(Table::new(island, zone.cloned(), now))).collect())
+        let tables = islands.into_iter().map(|island| Arc::new(Table::new(island, zone.cloned(), now)));
+        Self { tables: tables.collect(), common: Arc::default() }
     }
 
     /// The island that the directory means.
     pub fn find(&self, spelling: &IslandName) -> Option<&Arc<Table>> {
-        self.0.iter().find(|table| table.island.spellings.contains(spelling))
+        self.tables.iter().find(|table| table.island.spellings.contains(spelling))
     }
 
-    /// What the nodes in service can all do; nothing, as long as one of them has not said it.
+    /// What all nodes can do that take logins now, of all islands; nothing, as long as one of them has not said
+    /// anything. May be a second old.
     pub fn extensions(&self, protocol: Protocol, now: Instant) -> Arc<Extensions> {
-        let _ = (protocol, now);
-        Arc::default()
+        let ports = || self.tables.iter().flat_map(move |table| table.ports(protocol));
+        let nodes = || ports().filter(NodePort::takes_logins).map(|port| port.abilities().all());
+        let [imap, pop3] = &*self.common;
+        let common = if protocol == Protocol::Imap { imap } else { pop3 };
+        common.lock().unwrap_or_else(PoisonError::into_inner).of(nodes, now)
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Table>> {
-        self.0.iter()
+        self.tables.iter()
     }
 }
 
@@ -68,6 +78,7 @@ struct NodeState {
     operator: Mutex<OperatorState>,
     /// In the order of [`Protocol::ALL`].
     health: [Mutex<Health>; 2],
+    abilities: [Mutex<Abilities>; 2],
     probe_wanted: [Notify; 2],
     sessions: Arc<AtomicU64>,
     ends: Mutex<Ends>,
@@ -146,6 +157,7 @@ impl Table {
         let nodes = island.nodes.iter().map(|node| NodeState {
             operator: Mutex::new(node.state),
             health: Protocol::ALL.map(|_| Mutex::new(Health::new(now))),
+            abilities: Default::default(),
             probe_wanted: Protocol::ALL.map(|_| Notify::new()),
             sessions: Arc::default(),
             ends: Mutex::default(),
@@ -225,14 +237,20 @@ impl NodePort {
         health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The node has told what it can do before a login.
-    pub fn learn(&self, before: Extensions) {
-        let _ = before;
+    fn abilities(&self) -> MutexGuard<'_, Abilities> {
+        let [imap, pop3] = &self.known().abilities;
+        let abilities = if self.index() == 0 { imap } else { pop3 };
+        abilities.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The node has told what it can do behind a login.
+    /// The node has told what it can do before a login.
+    pub fn learn(&self, before: Extensions) {
+        self.abilities().learn(before);
+    }
+
+    /// The node has told what it can do behind a login; nothing, if it would not say.
     pub fn learn_behind(&self, behind: Extensions) {
-        let _ = behind;
+        self.abilities().learn_behind(behind);
     }
 
     /// Its health.

@@ -294,3 +294,98 @@ fn no_end_is_delayed_beyond_disconnect_spread() {
         drop(seat);
     }
 }
+
+fn can(words: &str) -> Extensions {
+    words.split(' ').map(str::as_bytes).collect()
+}
+
+/// Two islands of two nodes each, and a clock that moves by more than what is kept is kept.
+struct Sea {
+    islands: Islands,
+    now: Instant,
+}
+
+impl Sea {
+    fn new() -> Self {
+        let now = Instant::now();
+        let other = Island { name: IslandName::new("b"), ..island(Policy::Prefer, FailBack::Now) };
+        let islands = vec![island(Policy::Prefer, FailBack::Now), other];
+        Self { islands: Islands::new(islands, None, now), now }
+    }
+
+    fn ports(&self, protocol: Protocol) -> Vec<NodePort> {
+        self.islands.iter().flat_map(|table| table.ports(protocol)).collect()
+    }
+
+    fn all_can(&mut self, protocol: Protocol) -> String {
+        self.now += SECOND;
+        let common = self.islands.extensions(protocol, self.now);
+        common.iter().collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[test]
+fn all_nodes_of_all_islands_can_do_what_each_has_said_before_or_behind_a_login() {
+    let mut sea = Sea::new();
+    let ports = sea.ports(Protocol::Imap);
+    for port in &ports[1..] {
+        port.learn(can("ID LITERAL+"));
+        port.learn_behind(can("IDLE NAMESPACE"));
+        assert_eq!(sea.all_can(Protocol::Imap), "", "one of them has said nothing");
+    }
+    ports[0].learn_behind(can("IDLE"));
+    assert_eq!(sea.all_can(Protocol::Imap), "", "behind a login is not before it");
+    ports[0].learn(can("id namespace"));
+    assert_eq!(sea.all_can(Protocol::Imap), "ID IDLE NAMESPACE");
+    assert_eq!(sea.all_can(Protocol::Pop3), "", "each protocol for itself");
+    // What was said last counts; a node that would not say has not taken it back.
+    ports[0].learn(can("ID"));
+    ports[0].learn_behind(Extensions::default());
+    assert_eq!(sea.all_can(Protocol::Imap), "ID IDLE");
+    ports[0].learn(Extensions::default());
+    ports[0].learn_behind(can("MOVE"));
+    assert_eq!(sea.all_can(Protocol::Imap), "");
+}
+
+#[test]
+fn a_node_that_takes_no_logins_does_not_keep_the_others_from_being_announced() {
+    let mut sea = Sea::new();
+    let ports = sea.ports(Protocol::Pop3);
+    ports[1..].iter().for_each(|port| port.learn(can("TOP UIDL")));
+    for state in [OperatorState::Draining, OperatorState::Maintenance] {
+        ports[0].set_operator_state(state);
+        assert_eq!(sea.all_can(Protocol::Pop3), "TOP UIDL");
+    }
+    ports[0].set_operator_state(OperatorState::InService);
+    assert_eq!(sea.all_can(Protocol::Pop3), "");
+    ports[0].signal(Signal::Unreachable, sea.now);
+    assert_eq!((ports[0].state(), sea.all_can(Protocol::Pop3)), (State::Suspect, String::new()), "it takes logins");
+    ports[0].signal(Signal::Unreachable, sea.now);
+    assert_eq!((ports[0].state(), sea.all_can(Protocol::Pop3).as_str()), (State::Down, "TOP UIDL"));
+    // What it has said holds when it returns.
+    ports[0].learn(can("UIDL"));
+    assert_eq!(sea.all_can(Protocol::Pop3), "TOP UIDL");
+    ports[0].signal(Signal::Served, sea.now);
+    assert_eq!((ports[0].state(), sea.all_can(Protocol::Pop3).as_str()), (State::InService, "UIDL"));
+    ports.iter().for_each(|port| port.set_operator_state(OperatorState::Draining));
+    assert_eq!(sea.all_can(Protocol::Pop3), "", "nobody is left to ask");
+}
+
+#[test]
+fn what_all_can_do_is_looked_at_once_a_second_and_shared() {
+    let sea = Sea::new();
+    let ports = sea.ports(Protocol::Imap);
+    ports.iter().for_each(|port| port.learn(can("IDLE")));
+    let at = |time| sea.islands.extensions(Protocol::Imap, sea.now + time);
+    let first = at(Duration::ZERO);
+    assert!(first.has("IDLE"));
+    ports[0].learn(can("MOVE"));
+    for early in [Duration::ZERO, Duration::from_millis(999)] {
+        assert!(Arc::ptr_eq(&first, &at(early)));
+        assert!(Arc::ptr_eq(&first, &sea.islands.clone().extensions(Protocol::Imap, sea.now + early)));
+    }
+    assert_eq!(*at(SECOND), Extensions::default());
+    ports[0].learn(can("IDLE"));
+    assert!(at(2 * SECOND).has("IDLE"));
+    assert!(Arc::ptr_eq(&at(3 * SECOND), &at(5 * SECOND)), "nothing has changed");
+}

@@ -1,0 +1,78 @@
+//! What nodes have said that they can do, and what all that are in service have in common.
+//!
+//! A client may be told of nothing that a node lacks to which its login could go, so one node that has said nothing yet
+//! means that nothing is known.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::proto::Extensions;
+
+/// How long what nodes have in common is not looked at again.
+const KEPT: Duration = Duration::from_secs(1);
+
+/// What one node has said, for one protocol.
+#[derive(Default)]
+pub(super) struct Abilities {
+    before: Option<Extensions>,
+    behind: Extensions,
+    /// Both, put together when one of them changes.
+    all: Option<Arc<Extensions>>,
+}
+
+impl Abilities {
+    /// Before a login.
+    pub(super) fn learn(&mut self, before: Extensions) {
+        if self.before.as_ref() != Some(&before) {
+            self.all = Some(Arc::new(before.joined_with(&self.behind)));
+            self.before = Some(before);
+        }
+    }
+
+    /// Behind a login. A node that would not say has said it earlier, or has nothing more.
+    pub(super) fn learn_behind(&mut self, behind: Extensions) {
+        if behind != Extensions::default() && behind != self.behind {
+            self.all = self.before.as_ref().map(|before| Arc::new(before.joined_with(&behind)));
+            self.behind = behind;
+        }
+    }
+
+    /// All of it; `None` as long as the node has not said anything.
+    pub(super) fn all(&self) -> Option<Arc<Extensions>> {
+        self.all.clone()
+    }
+}
+
+/// What nodes have in common, as it was when somebody last looked.
+#[derive(Default)]
+pub(super) struct Common {
+    what: Arc<Extensions>,
+    looked: Option<Instant>,
+}
+
+impl Common {
+    /// Looks at the nodes, unless that was done less than a second ago.
+    pub(super) fn of<I>(&mut self, nodes: impl FnOnce() -> I, now: Instant) -> Arc<Extensions>
+    where
+        I: Iterator<Item = Option<Arc<Extensions>>>,
+    {
+        if self.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= KEPT) {
+            self.looked = Some(now);
+            let what = shared(nodes());
+            if self.what != what {
+                self.what = what;
+            }
+        }
+        Arc::clone(&self.what)
+    }
+}
+
+/// What all have; nothing if one has not said anything, or if there are none. Most nodes say the same.
+fn shared(mut nodes: impl Iterator<Item = Option<Arc<Extensions>>>) -> Arc<Extensions> {
+    let Some(Some(first)) = nodes.next() else { return Arc::default() };
+    let all = nodes.try_fold(first, |all, next| {
+        let next = next?;
+        Some(if next == all { all } else { Arc::new(all.shared_with(&next)) })
+    });
+    all.unwrap_or_default()
+}
