@@ -18,6 +18,7 @@ use crate::directory::{Found, Located, LookupError};
 use crate::logging;
 use crate::names::{Protocol, UserName, ZoneName};
 use crate::routing::{FailBack, Island, Islands, OperatorState, Policy, Table};
+use crate::usernames::Names;
 
 /// EX_CONFIG of sysexits.h: the configuration has problems. systemd shows it as "configuration error".
 const EXIT_CONFIG: u8 = 78;
@@ -156,24 +157,31 @@ fn route(user: &str, path: &std::path::Path) -> Result<ExitCode, ExitCode> {
         complain("a user name has 1 to 255 octets and no line end");
         return Ok(ExitCode::from(EXIT_NOT_FOUND));
     };
+    let Some(names) = settings.session.usernames.apply(&name, None, None) else {
+        complain(&format!("{name}: the rules of [usernames] allow no such name"));
+        return Ok(ExitCode::from(EXIT_NOT_FOUND));
+    };
     let islands = Islands::new(settings.islands.clone(), settings.zone.as_ref(), Instant::now().into_std());
     let answer = runtime()?.block_on(async {
         let directory = app::open_directory(&settings).map_err(|error| start_failed(&error))?;
-        Ok::<_, ExitCode>(directory.locate(&name).await)
+        Ok::<_, ExitCode>(directory.locate(&names.looked_up).await)
     })?;
     match answer {
-        Ok(located) => Ok(explain(&name, &located, &islands, settings.zone.as_ref())),
+        Ok(located) => Ok(explain(&name, &names, &located, &islands, settings.zone.as_ref())),
         Err(error) => {
-            complain(&format!("{name}: {error}"));
+            complain(&format!("{}: {error}", names.looked_up));
             let unknown = matches!(error, LookupError::NotFound);
             Ok(ExitCode::from(if unknown { EXIT_NOT_FOUND } else { EXIT_UNAVAILABLE }))
         }
     }
 }
 
-fn explain(user: &UserName, located: &Located, islands: &Islands, zone: Option<&ZoneName>) -> ExitCode {
-    let login = located.route.login.as_ref().unwrap_or(user);
+fn explain(user: &UserName, names: &Names, located: &Located, islands: &Islands, zone: Option<&ZoneName>) -> ExitCode {
+    let login = located.route.login.as_ref().unwrap_or(&names.on_node);
     say(&format!("user       {user}"));
+    if names.looked_up != *user {
+        say(&format!("looked up  {}", names.looked_up));
+    }
     say(&format!("island     {}", located.route.island));
     say(&format!("log in as  {login}"));
     if let Found::Asked(source) = &located.found {

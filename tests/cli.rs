@@ -191,6 +191,28 @@ fn route_knows_every_policy() {
 }
 
 #[test]
+fn route_applies_the_sites_rules_for_names() {
+    let (dir, config) = site("127.0.0.1:0");
+    fs::write(dir.path().join("users"), "alice@example.net a\n").unwrap();
+    let text = fs::read_to_string(&config).unwrap();
+    let rules = "[usernames]\ndomain = \"add\"\ndefault_domain = \"example.net\"\nmax_length = 20";
+    fs::write(&config, format!("{text}\n{rules}\n")).unwrap();
+    let (code, out, err) = mailferry(&["route", "Alice", "--config"], &config);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let lines: Vec<&str> = out.lines().take(4).collect();
+    let expected = ["user       Alice", "looked up  alice@example.net", "island     a", "log in as  Alice"];
+    assert_eq!(lines, expected);
+    fs::write(&config, format!("{text}\n{rules}\non_node = \"looked-up\"\n")).unwrap();
+    let (_, out, _) = mailferry(&["route", "Alice", "--config"], &config);
+    assert!(out.contains("log in as  alice@example.net\n"), "{out}");
+    let (code, _, err) = mailferry(&["route", "ALICE@example.org", "--config"], &config);
+    assert_eq!((code, err.as_str()), (4, "alice@example.org: no such user\n"));
+    let (code, _, err) = mailferry(&["route", &"x".repeat(21), "--config"], &config);
+    assert_eq!(code, 4);
+    assert!(err.ends_with(": the rules of [usernames] allow no such name\n"), "{err}");
+}
+
+#[test]
 fn route_tells_an_unknown_user() {
     let (_dir, config) = site("127.0.0.1:0");
     let (code, out, err) = mailferry(&["route", "nobody", "--config"], &config);

@@ -24,15 +24,17 @@ pub(super) struct Destination {
 }
 
 /// The user's names by the site's rules, if this login may be tried at all.
-pub(super) fn names(context: &Context, door: &Door, login: &Login<'_>) -> Result<Names, Failure> {
+pub(super) fn names(context: &Context, door: &Door, login: &Login<'_>, record: &mut Record) -> Result<Names, Failure> {
+    let (listener, sni) = (door.default_domain.as_deref(), login.origin.server_name());
+    let names = context.settings.usernames.apply(&login.request.user, listener, sni);
+    names.iter().for_each(|names| record.looks_up(names));
     if login.origin.ttl <= TTL_IS_OVER {
         return Err(Failure::Loop);
     }
     if !context.limits.may_try(login.origin.client.ip(), Instant::now().into_std()) {
         return Err(Failure::TooManyFailures);
     }
-    let (listener, sni) = (door.default_domain.as_deref(), login.origin.server_name());
-    context.settings.usernames.apply(&login.request.user, listener, sni).ok_or(Failure::ForbiddenName)
+    names.ok_or(Failure::ForbiddenName)
 }
 
 /// Asks the directory. There is no default island: a user whose look-up failed is sent nowhere.

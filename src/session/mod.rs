@@ -197,7 +197,7 @@ async fn attempt(
     record: &mut Record,
 ) -> Result<LoginAccepted, Failure> {
     record.enter(Stage::Directory);
-    let names = locate::names(context, door, login)?;
+    let names = locate::names(context, door, login, record)?;
     let destination = locate::locate(context, &names, record).await?;
     let failure = match connect::connect(context, &destination, door.protocol, login, record).await {
         Err(failure) if destination.is_old && failure.verdict().ask_again => failure,

@@ -16,6 +16,7 @@ use crate::directory::Found;
 use crate::names::{IslandName, NodeName, SessionId, UserName};
 use crate::proto::{Declined, LoginRequest, Protocol};
 use crate::routing::{Island, Node};
+use crate::usernames::Names;
 
 /// Everything that the lines of one session say.
 pub(super) struct Record {
@@ -33,7 +34,9 @@ pub(super) struct Record {
 
 /// The login that is being tried, or was tried last.
 struct Login {
+    /// Who it is by the site's rules; as it was typed where they have not said it.
     user: UserName,
+    typed: UserName,
     mechanism: &'static str,
     began: Instant,
     /// How the route was found: "asked", "cached", "stale".
@@ -111,6 +114,7 @@ impl Record {
     pub(super) fn login_begins(&mut self, request: &LoginRequest) {
         self.login = Some(Login {
             user: request.user.clone(),
+            typed: request.user.clone(),
             mechanism: request.mechanism,
             began: Instant::now(),
             route: None,
@@ -120,6 +124,13 @@ impl Record {
             attempts: 0,
             failed: Vec::new(),
         });
+    }
+
+    /// The site's rules say who the user is.
+    pub(super) fn looks_up(&mut self, names: &Names) {
+        if let Some(login) = &mut self.login {
+            login.user = names.looked_up.clone();
+        }
     }
 
     /// The directory has answered, whatever it said.
@@ -209,6 +220,7 @@ impl Record {
                 $level!(
                     outcome = %outcome,
                     user = login.user.to_string(),
+                    typed = (login.typed != login.user).then(|| login.typed.to_string()),
                     client = %self.client,
                     protocol = %self.protocol,
                     mechanism = %login.mechanism,
