@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::pump::Breakable;
+use crate::proto::TlsFacts;
 
 /// A connection to a client or a node.
 pub enum Stream {
@@ -61,6 +62,20 @@ impl Stream {
             Self::Memory(_) => None,
         };
         version.and_then(|version| version.as_str())
+    }
+
+    /// What nodes are told of the TLS with a client; nothing of any other stream.
+    pub fn tls_facts(&self) -> Option<TlsFacts> {
+        let Self::Client(stream) = self else { return None };
+        let (_, tls) = stream.get_ref();
+        // rustls has spellings of its own: TLSv1_3, and TLS13_AES_… for the suites of that version.
+        let cipher = tls.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        Some(TlsFacts {
+            version: tls.protocol_version()?.as_str()?.replace('_', ".").into(),
+            cipher: cipher.map(|name| name.replacen("TLS13_", "TLS_", 1).into()),
+            // A DNS name, which rustls has made sure of.
+            server_name: tls.server_name().map(|name| name.to_ascii_lowercase().into()),
+        })
     }
 }
 

@@ -70,6 +70,8 @@ pub(super) enum Why {
     Shutdown,
     /// There is no place for it, or it had to make place.
     TooManyConnections,
+    /// A PROXY header was wanted and did not come, or was none.
+    BadProxyHeader,
     /// A defect of mailferry: the session's task died.
     Defect,
 }
@@ -142,6 +144,7 @@ impl fmt::Display for Why {
             Self::OtherProtocol => "other-protocol",
             Self::Shutdown => "shutdown",
             Self::TooManyConnections => "too-many-connections",
+            Self::BadProxyHeader => "bad-proxy-header",
             Self::Defect => "defect",
         })
     }

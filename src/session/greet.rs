@@ -9,8 +9,8 @@ use super::Context;
 use super::failure::Failure;
 use super::wire::Wire;
 use crate::net::dial;
-use crate::proto::{HelloStep, Introduction, NodeFault, NodeHello};
-use crate::routing::{Island, Node, NodePort, NodeTls};
+use crate::proto::{HelloStep, Introduction, NodeFault, NodeHello, proxy_header};
+use crate::routing::{Forward, Island, Node, NodePort, NodeTls};
 
 /// Connects and talks up to the moment when credentials may be sent. The node is told of the client as the island wants
 /// it; a probe has none to introduce.
@@ -28,10 +28,20 @@ pub(crate) async fn greet(
     })?;
     let hello = async {
         let mut wire = Wire::new(stream);
+        let introduction = match island.forward {
+            Forward::Off => None,
+            Forward::Id => introduction.cloned(),
+            Forward::Proxy => {
+                // In front of everything, TLS too.
+                let header = introduction.map_or_else(proxy_header::local, proxy_header::introducing);
+                wire.send(&header).await.map_err(|_| Failure::ClosedBeforeLogin)?;
+                None
+            }
+        };
         if island.tls == NodeTls::Implicit {
             wire = secure(context, island, node, wire).await?;
         }
-        let mut hello = NodeHello::new(protocol, island.tls == NodeTls::StartTls, introduction.cloned());
+        let mut hello = NodeHello::new(protocol, island.tls == NodeTls::StartTls, introduction);
         loop {
             match hello.step(&mut wire.input).map_err(Failure::BeforeLogin)? {
                 HelloStep::Wait => fill(&mut wire, Failure::ClosedBeforeLogin).await?,

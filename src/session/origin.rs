@@ -10,6 +10,7 @@ use super::record::Record;
 use crate::names::SessionId;
 use crate::net::Stream;
 use crate::proto::introduction::{Claim, Introduction, TTL_MAX, TlsFacts};
+use crate::proto::proxy_header::{Header, Peers};
 
 /// Who the client is.
 #[derive(Clone)]
@@ -32,8 +33,26 @@ impl Origin {
 
     /// TLS runs on the connection.
     pub(super) fn secured(&mut self, stream: &Stream) {
-        self.tls =
-            stream.tls_version().map(|version| TlsFacts { version: version.into(), cipher: None, server_name: None });
+        self.tls = stream.tls_facts();
+    }
+
+    /// What the header of a balancer says that we trust in this; of TLS only with `believes_tls`.
+    pub(super) fn passed_on(&mut self, header: &Header, believes_tls: bool, record: &mut Record) {
+        match header.peers {
+            // HAProxy's checks say so with version 1, which has no other word for them that it uses.
+            Some(Peers { client, .. }) if client == self.client => record.is_of_balancer(),
+            Some(Peers { client, connected }) => {
+                (self.client, self.connected) = (client, connected);
+                record.comes_from(client);
+            }
+            // The socket's addresses stand.
+            None => record.is_of_balancer(),
+        }
+        self.ttl = header.ttl.map_or(self.ttl, |ttl| ttl.min(self.ttl));
+        if believes_tls && let Some(facts) = &header.tls {
+            record.secured(Some(logged(&facts.version)));
+            self.tls = Some(facts.clone());
+        }
     }
 
     /// What a proxy in front of us says of its client, as far as its dialogue let it say so.
@@ -59,6 +78,15 @@ impl Origin {
             tls: self.tls.clone(),
             ttl: self.ttl.saturating_sub(1),
         }
+    }
+}
+
+/// The version in the log's spelling, which is that of our own handshakes.
+fn logged(version: &str) -> &'static str {
+    match version {
+        "TLSv1.3" => "TLSv1_3",
+        "TLSv1.2" => "TLSv1_2",
+        _ => "TLS",
     }
 }
 

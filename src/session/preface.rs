@@ -1,8 +1,12 @@
-//! Before the first mail octet: implicit TLS, then the greeting.
+//! Before the first mail octet: a balancer's PROXY header, implicit TLS, then the greeting.
+//!
+//! Where a header is wanted is known before an octet is read: from the networks of `proxy_protocol_from` there must be
+//! one, from elsewhere none is looked for, or any client could choose its address.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::budget::Budget;
 use super::end::{End, Stage, Who, Why};
@@ -11,7 +15,12 @@ use super::origin::Origin;
 use super::record::Record;
 use super::wire::Wire;
 use super::{Accepted, Context, Door};
+use crate::limits::Slot;
+use crate::proto::proxy_header::{self, Header};
 use crate::proto::{Channel, ClientDialogue, Extensions, Farewell, Offer, Protocol};
+
+/// For a PROXY header, from the accept to its last octet. Dovecot's time.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// From the accepted connection to a client that was greeted.
 pub(super) async fn open(
@@ -21,21 +30,34 @@ pub(super) async fn open(
     budget: &Budget,
     record: &mut Record,
 ) -> Result<Client, End> {
-    let Accepted { socket: mut stream, client, connected, mut slot } = accepted;
+    let Accepted { socket, client, connected, mut slot } = accepted;
+    let mut wire = Wire::new(socket);
     let mut origin = Origin::of_socket(client, connected);
+    let mut channel = door.channel;
+    if door.proxy_protocol_from.iter().any(|network| network.contains(&origin.client.ip())) {
+        let header = header(&mut wire, &slot, record).await?;
+        // Where we speak TLS ourselves, with whomever, that is the TLS that counts.
+        let believes_tls = door.proxy_protocol_tls && channel != Channel::Tls;
+        origin.passed_on(&header, believes_tls, record);
+        if believes_tls && header.tls.is_some() {
+            channel = Channel::Tls;
+        }
+    }
     let refused = slot.identify(origin.client.ip()).err();
     if door.channel == Channel::Tls {
         record.enter(Stage::Tls);
         let Some(config) = door.tls.clone() else { return Err(End::new(Who::Proxy, Why::TlsFailed)) };
-        let handshake = timeout_at(budget.handshake_deadline(), stream.accept_tls(config, Vec::new()));
-        stream = handshake_result(handshake.await, record)?;
+        let Wire { stream, mut input } = wire;
+        let handshake = timeout_at(budget.handshake_deadline(), stream.accept_tls(config, input.take()));
+        let stream = handshake_result(handshake.await, record)?;
         origin.secured(&stream);
+        wire = Wire::new(stream);
     }
     record.enter(Stage::Login);
     let offer = Offer {
         hostname: context.settings.hostname.clone(),
         auth_failed_text: context.settings.auth_failed_text.clone(),
-        channel: door.channel,
+        channel,
         cleartext_login: door.cleartext_login,
         extensions: extensions(context, door.protocol),
         master_users: context.settings.master_users.clone(),
@@ -43,12 +65,43 @@ pub(super) async fn open(
     };
     let dialogue = ClientDialogue::new(door.protocol, offer);
     let mut greeting = dialogue.greeting();
-    let mut client = Client { wire: Wire::new(stream), dialogue, origin: Arc::new(origin), slot };
+    let mut client = Client { wire, dialogue, origin: Arc::new(origin), slot };
     if refused.is_some() {
         return Err(client.dismiss(Farewell::TooManyConnections, Who::Proxy, Why::TooManyConnections).await);
     }
     client.send(&mut greeting, budget.command_deadline()).await?;
     Ok(client)
+}
+
+/// The header with which a balancer's connection must begin. Whoever sends none is cut without an answer: there is
+/// nobody to understand one.
+async fn header(wire: &mut Wire, slot: &Slot, record: &mut Record) -> Result<Header, End> {
+    let deadline = Instant::now() + HEADER_TIMEOUT;
+    loop {
+        match proxy_header::read(&mut wire.input) {
+            Ok(Some(header)) => return Ok(header),
+            Ok(None) => {}
+            Err(bad) => {
+                record.header_refused(&bad);
+                return Err(End::new(Who::Proxy, Why::BadProxyHeader));
+            }
+        }
+        let filled = tokio::select! {
+            filled = wire.fill() => filled,
+            () = slot.evicted() => return Err(End::new(Who::Proxy, Why::TooManyConnections)),
+            () = sleep_until(deadline) => {
+                record.header_refused(&"no PROXY header in time");
+                return Err(End::new(Who::Proxy, Why::BadProxyHeader));
+            }
+        };
+        if matches!(filled, Ok(true)) {
+            continue;
+        }
+        if wire.input.is_empty() {
+            record.is_of_balancer();
+        }
+        return Err(End::client_gone(filled.err().as_ref()));
+    }
 }
 
 /// What clients are told that they can do behind the login.
@@ -59,3 +112,6 @@ fn extensions(context: &Context, protocol: Protocol) -> Arc<Extensions> {
     };
     configured.clone().unwrap_or_else(|| context.islands.extensions(protocol, Instant::now().into_std()))
 }
+
+#[cfg(test)]
+mod tests;

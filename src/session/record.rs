@@ -3,6 +3,7 @@
 //! The record is carried through all stages and collects what they find out. No octet that a client or node sent gets
 //! into a line, but for the user name, which is escaped, and the names in a node's certificate that rustls quotes.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,7 +27,10 @@ pub(super) struct Record {
     began: Instant,
     stage: Stage,
     tls: Option<&'static str>,
-    tls_failure: Option<String>,
+    /// Why a TLS handshake or a PROXY header was refused.
+    refused: Option<String>,
+    /// Nobody's connection but a balancer's own, as far as is known: one that looks whether we are there.
+    is_of_balancer: bool,
     login: Option<Login>,
     relay: Option<Relay>,
     finished: bool,
@@ -74,7 +78,8 @@ impl Record {
             began,
             stage,
             tls: None,
-            tls_failure: None,
+            refused: None,
+            is_of_balancer: false,
             login: None,
             relay: None,
             finished: false,
@@ -107,7 +112,18 @@ impl Record {
 
     /// The client's TLS handshake failed. The reason is rustls' or the system's own words, which quote nothing.
     pub(super) fn tls_failed(&mut self, reason: &io::Error) {
-        self.tls_failure = Some(reason.to_string());
+        self.refused = Some(reason.to_string());
+    }
+
+    /// A PROXY header was wanted, and this is why there is none. The reason quotes nothing.
+    pub(super) fn header_refused(&mut self, reason: &dyn fmt::Display) {
+        self.refused = Some(reason.to_string());
+    }
+
+    /// A balancer has sent no octet, or a header that tells of nobody but itself: it looks whether we are there, every
+    /// second or two, and need not be heard of.
+    pub(super) fn is_of_balancer(&mut self) {
+        self.is_of_balancer = true;
     }
 
     /// A complete login has arrived.
@@ -259,24 +275,30 @@ impl Record {
             return;
         }
         let login = self.login.as_ref();
-        info!(
-            who = %end.who,
-            stage = %self.stage,
-            why = %end.why,
-            user = login.map(|login| login.user.to_string()),
-            client = %self.client,
-            protocol = %self.protocol,
-            tls = self.tls.map(tracing::field::display),
-            reason = self.tls_failure,
-            island = login.and_then(|login| login.island.as_ref()).map(IslandName::as_str),
-            node = login.and_then(|login| login.node.as_ref()).map(NodeName::as_str),
-            to_node = self.relay.as_ref().map(|relay| relay.to_node),
-            to_client = self.relay.as_ref().map(|relay| relay.to_client),
-            relay_ms = self.relay.as_ref().map(|relay| milliseconds(relay.began.elapsed())),
-            total_ms = milliseconds(self.began.elapsed()),
-            session = %self.id,
-            "session ended"
-        );
+        macro_rules! line {
+            ($level:ident) => {
+                $level!(
+                    who = %end.who,
+                    stage = %self.stage,
+                    why = %end.why,
+                    user = login.map(|login| login.user.to_string()),
+                    client = %self.client,
+                    protocol = %self.protocol,
+                    tls = self.tls.map(tracing::field::display),
+                    reason = self.refused,
+                    island = login.and_then(|login| login.island.as_ref()).map(IslandName::as_str),
+                    node = login.and_then(|login| login.node.as_ref()).map(NodeName::as_str),
+                    to_node = self.relay.as_ref().map(|relay| relay.to_node),
+                    to_client = self.relay.as_ref().map(|relay| relay.to_client),
+                    relay_ms = self.relay.as_ref().map(|relay| milliseconds(relay.began.elapsed())),
+                    total_ms = milliseconds(self.began.elapsed()),
+                    session = %self.id,
+                    "session ended"
+                )
+            };
+        }
+        let is_a_look = self.is_of_balancer && login.is_none() && end.why != Why::Defect;
+        if is_a_look { line!(debug) } else { line!(info) }
     }
 }
 
