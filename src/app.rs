@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, SystemTime};
 
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
@@ -22,7 +22,7 @@ use crate::net::Dialer;
 use crate::net::tls::{self, CertificateError};
 use crate::probe;
 use crate::routing::{Islands, NodeTls};
-use crate::server::{Listener, ListenerTls};
+use crate::server::{Listener, ListenerSettings, ListenerTls};
 use crate::session::Context;
 
 /// How long sessions may take to end when mailferry stops.
@@ -62,12 +62,11 @@ impl App {
     /// # Errors
     /// Whatever cannot be built or bound; nothing has been accepted then.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
-        let tls = settings.tls.as_ref().map(tls::server_config).transpose()?;
+        let tls = settings.listeners.iter().map(|it| server_tls(&settings, it)).collect::<Result<Vec<_>, _>>()?;
         let context = Arc::new(context(&settings)?);
         let mut listeners = Vec::new();
-        for it in &settings.listeners {
-            let tls = tls.as_ref().filter(|_| it.tls != ListenerTls::Off);
-            let bound = Listener::bind(it, tls);
+        for (it, tls) in settings.listeners.iter().zip(&tls) {
+            let bound = Listener::bind(it, tls.as_ref());
             listeners.push(bound.map_err(|reason| StartError::Bind { address: it.address, reason })?);
         }
         let addresses = listeners.iter().map(Listener::address).collect();
@@ -99,6 +98,16 @@ impl App {
             warn!("some sessions did not end in time");
         }
     }
+}
+
+/// TLS towards the clients of one listener. Protocols have the names that they have in ALPN.
+fn server_tls(settings: &Settings, listener: &ListenerSettings) -> Result<Option<Arc<ServerConfig>>, StartError> {
+    let protocol = match listener.protocol {
+        Protocol::Imap => &b"imap"[..],
+        Protocol::Pop3 => b"pop3",
+    };
+    let tls = settings.tls.as_ref().filter(|_| listener.tls != ListenerTls::Off);
+    Ok(tls.map(|tls| tls::server_config(tls, protocol, listener.client_ca.as_deref())).transpose()?)
 }
 
 /// Everything that sessions share.

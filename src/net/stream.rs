@@ -128,6 +128,20 @@ impl AsyncWrite for Rewound {
         Pin::new(&mut self.socket).poll_write(cx, buf)
     }
 
+    /// An alert often stands behind other records of a handshake, and the TLS library writes only once more when it has
+    /// failed: all of it must go out in one write.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_flush(cx)
     }

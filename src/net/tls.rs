@@ -2,7 +2,8 @@
 //! (CVE-2013-4584).
 //!
 //! One provider (aws-lc-rs), TLS 1.2 or newer, no renegotiation, no early data. Towards clients the certificate is
-//! chosen by SNI without keeping anything per name; towards nodes the certificate is always verified.
+//! chosen by SNI without keeping anything per name, and a client that names protocols must name ours; towards nodes the
+//! certificate is always verified.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
@@ -72,22 +74,48 @@ impl CertificateError {
     }
 }
 
-/// What listeners use.
+/// What one listener uses. A client that offers protocols by ALPN (RFC 7301) without `protocol` hears
+/// no_application_protocol, so that a browser cannot be led here (ALPACA); one that offers none gets in. With
+/// `client_ca`, a client must show a certificate of these authorities; whose it is, is not looked at.
+///
+/// Each listener has a configuration of its own: a ticket of one must not open the door of another one that demands
+/// certificates, because whoever resumes a session shows none.
 ///
 /// # Errors
-/// The first certificate that cannot be loaded.
-pub fn server_config(settings: &ServerSettings) -> Result<Arc<ServerConfig>, CertificateError> {
+/// The first certificate, or list of authorities, that cannot be loaded.
+pub fn server_config(
+    settings: &ServerSettings,
+    protocol: &[u8],
+    client_ca: Option<&Path>,
+) -> Result<Arc<ServerConfig>, CertificateError> {
     let certificates = settings.certificates.iter().map(Certificate::load).collect::<Result<Vec<_>, _>>()?;
     let unusable = |error: rustls::Error| CertificateError::new(Path::new("TLS"), error);
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let builder = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(settings.min_version.and_newer())
-        .map_err(unusable)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(BySni(certificates)));
-    // Stateless tickets: resumption costs no memory, and one ticket is as good as the usual two.
-    config.ticketer = aws_lc_rs::Ticketer::new().map_err(unusable)?;
-    config.send_tls13_tickets = 1;
+        .map_err(unusable)?;
+    let builder = match client_ca {
+        Some(path) => builder.with_client_cert_verifier(client_verifier(path)?),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(BySni(certificates)));
+    config.alpn_protocols = vec![protocol.to_vec()];
+    config.max_early_data_size = 0;
+    if client_ca.is_some() {
+        // Every handshake proves the certificate anew.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    } else {
+        // Stateless tickets: resumption costs no memory, and one ticket is as good as the usual two.
+        config.ticketer = aws_lc_rs::Ticketer::new().map_err(unusable)?;
+        config.send_tls13_tickets = 1;
+    }
     Ok(Arc::new(config))
+}
+
+fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
+    let roots = Arc::new(load_roots(path)?);
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
+    verifier.map_err(|error| CertificateError::new(path, error))
 }
 
 /// What connections to nodes or directory servers use: the certificate must chain to `roots`.

@@ -154,7 +154,11 @@ impl Client {
         };
         match filled {
             Ok(true) => Ok(self),
-            Ok(false) => Err(End::client_gone(None)),
+            Ok(false) => {
+                // It has ended in order, so it hears our end too.
+                self.wire.close(&[]).await;
+                Err(End::client_gone(None))
+            }
             Err(error) => Err(End::client_gone(Some(&error))),
         }
     }
@@ -181,7 +185,10 @@ impl Client {
     pub(super) async fn unless_gone<T>(&mut self, work: impl Future<Output = T>, drain: &Drain) -> Result<T, End> {
         tokio::select! {
             done = work => Ok(done),
-            gone = gone(&mut self.wire) => Err(gone),
+            gone = gone(&mut self.wire) => {
+                self.wire.close(&[]).await;
+                Err(gone)
+            }
             () = self.slot.evicted() => {
                 self.wire.close(&self.dialogue.farewell(Farewell::TooManyConnections)).await;
                 Err(End::new(Who::Proxy, Why::TooManyConnections))

@@ -196,7 +196,7 @@ async fn a_node_is_believed_only_with_a_certificate_of_its_name_from_the_configu
         let dir = tempfile::tempdir().unwrap();
         let files = certificate(&dir, name);
         let settings = ServerSettings { certificates: vec![files.clone()], min_version: Version::Tls12 };
-        let acceptor = TlsAcceptor::from(server_config(&settings).unwrap());
+        let acceptor = TlsAcceptor::from(server_config(&settings, b"imap", None).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let node = tokio::spawn(async move {

@@ -59,7 +59,7 @@ fn the_certificate_is_chosen_by_sni_and_the_first_one_is_the_default() {
     let roots: Vec<_> = certificates.iter().map(|it| std::fs::read_to_string(&it.chain).unwrap()).collect();
     let roots = files.write("roots.pem", &roots.concat());
     let settings = ServerSettings { certificates: certificates.clone(), min_version: Version::Tls12 };
-    let server = server_config(&settings).unwrap();
+    let server = server_config(&settings, b"x", None).unwrap();
     assert_eq!(presented(&server, &roots, "mail.example.net").unwrap(), der(0));
     assert_eq!(presented(&server, &roots, "mail.example.org").unwrap(), der(1));
     assert_eq!(presented(&server, &roots, "pop.example.com").unwrap(), der(2));
