@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -19,6 +20,7 @@ use crate::drain;
 use crate::limits::Limits;
 use crate::names::Protocol;
 use crate::net::Dialer;
+use crate::net::descriptors::Descriptors;
 use crate::net::tls::{self, CertificateError};
 use crate::probe;
 use crate::routing::{Islands, NodeTls};
@@ -27,6 +29,22 @@ use crate::session::Context;
 
 /// How long sessions may take to end when mailferry stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Descriptors that no client has, whatever the configuration: standard streams, the runtime's own, signals, files that
+/// are read or written for a moment, names that are looked up.
+const RESERVE: usize = 32;
+
+/// Each listener has its socket and a spare descriptor.
+const RESERVE_PER_LISTENER: usize = 2;
+
+/// Each node's probe of each protocol has one, and each look-up of a node's name two.
+const RESERVE_PER_NODE: usize = 4;
+
+/// Each LDAP server's trial has a connection, beside its pool.
+const RESERVE_PER_LDAP_URL: usize = 1;
+
+/// Each connection to an LDAP server has its socket, and the pair of sockets between our guard and the library.
+const PER_LDAP_CONNECTION: usize = 3;
 
 /// Why mailferry does not start.
 #[derive(Debug, thiserror::Error)]
@@ -62,8 +80,10 @@ impl App {
     /// # Errors
     /// Whatever cannot be built or bound; nothing has been accepted then.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let descriptors = Descriptors::raise(reserve(&settings));
+        let clients = clients(&settings, &descriptors);
         let tls = settings.listeners.iter().map(|it| server_tls(&settings, it)).collect::<Result<Vec<_>, _>>()?;
-        let context = Arc::new(context(&settings)?);
+        let context = Arc::new(context(&settings, &descriptors)?);
         let mut listeners = Vec::new();
         for (it, tls) in settings.listeners.iter().zip(&tls) {
             let bound = Listener::bind(it, tls.as_ref());
@@ -83,7 +103,7 @@ impl App {
                 tokio::spawn(probe::watch(Arc::clone(&context), port, drain.clone()));
             }
         }
-        info!(version = env!("CARGO_PKG_VERSION"), islands = settings.islands.len(), "ready");
+        info!(version = env!("CARGO_PKG_VERSION"), islands = settings.islands.len(), clients, "ready");
         Ok(Self { addresses, stop })
     }
 
@@ -100,6 +120,34 @@ impl App {
     }
 }
 
+/// Descriptors that are not for clients.
+fn reserve(settings: &Settings) -> u64 {
+    let nodes: usize = settings.islands.iter().map(|island| island.nodes.len()).sum();
+    let ldap = match &settings.directory.source {
+        SourceSettings::Ldap(ldap) => ldap.urls.len() * (ldap.pool + RESERVE_PER_LDAP_URL) * PER_LDAP_CONNECTION,
+        SourceSettings::File(_) => 0,
+    };
+    let all = RESERVE + settings.listeners.len() * RESERVE_PER_LISTENER + nodes * RESERVE_PER_NODE + ldap;
+    u64::try_from(all).unwrap_or(u64::MAX)
+}
+
+/// How many clients there may be. Tells the operator if that is less than he wants.
+fn clients(settings: &Settings, descriptors: &Descriptors) -> u32 {
+    let possible = descriptors.clients();
+    let Some(wanted) = settings.limits.connections.map(NonZeroU32::get) else { return possible };
+    if wanted > possible {
+        let (limit, needed) = (descriptors.limit, descriptors.needed(wanted));
+        warn!(
+            wanted,
+            possible,
+            limit,
+            needed,
+            "too few file descriptors for so many connections: set LimitNOFILE={needed} in the service unit, or ulimit -n"
+        );
+    }
+    wanted.min(possible)
+}
+
 /// TLS towards the clients of one listener. Protocols have the names that they have in ALPN.
 fn server_tls(settings: &Settings, listener: &ListenerSettings) -> Result<Option<Arc<ServerConfig>>, StartError> {
     let protocol = match listener.protocol {
@@ -111,7 +159,7 @@ fn server_tls(settings: &Settings, listener: &ListenerSettings) -> Result<Option
 }
 
 /// Everything that sessions share.
-fn context(settings: &Settings) -> Result<Context, StartError> {
+fn context(settings: &Settings, descriptors: &Descriptors) -> Result<Context, StartError> {
     let mut roots = Roots::default();
     let directory = directory(settings, &mut roots)?;
     let mut node_tls = HashMap::new();
@@ -126,7 +174,7 @@ fn context(settings: &Settings) -> Result<Context, StartError> {
         settings: settings.session.clone(),
         directory,
         islands,
-        limits: Limits::new(settings.limits.clone(), u32::MAX),
+        limits: Limits::new(settings.limits.clone(), descriptors.clients()),
         dialer: Dialer::new(settings.resolve_interval, hosts),
         node_tls,
         run,

@@ -1,24 +1,34 @@
 //! Listeners: bind, accept, hand each connection to a session. Accepting never fails for good.
+//!
+//! For whom there is no place hears one line, if it is a door where clear text may be spoken, and is closed at once: that
+//! costs us a write, without a task, a wait or a descriptor that is held. A TLS handshake for the sake of a refusal would
+//! cost us more than the attacker, so behind implicit TLS the connection is closed without a word.
 
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use ipnet::IpNet;
 use rustls::ServerConfig;
-use tokio::net::TcpListener;
-use tokio::time::sleep;
-use tracing::{error, info};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep};
+use tracing::{error, info, warn};
 
 use crate::drain::Drain;
+use crate::limits::Limits;
+use crate::net::descriptors::{Spare, is_lack};
 use crate::net::{Stream, listen};
-use crate::proto::{Channel, Protocol};
+use crate::proto::{Channel, ClientDialogue, Protocol};
 use crate::session::{self, Accepted, Context, Door};
 
 /// How long accepting pauses when the process or the machine has run out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
+
+/// What a client may have sent ahead of its refusal, in octets, that is read so that the close does not become a reset.
+const SENT_AHEAD: usize = 4096;
 
 /// One listening address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +69,9 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     door: Arc<Door>,
+    /// What a client hears for whom there is no place.
+    refusal: Vec<u8>,
+    spare: Spare,
 }
 
 impl Listener {
@@ -84,7 +97,11 @@ impl Listener {
             trusted_networks: settings.trusted_networks.clone(),
             default_domain: settings.default_domain.clone(),
         };
-        Ok(Self { socket, address, door: Arc::new(door) })
+        let refusal = match channel {
+            Channel::Tls => Vec::new(),
+            Channel::Upgradable | Channel::Clear => ClientDialogue::turned_away(settings.protocol),
+        };
+        Ok(Self { socket, address, door: Arc::new(door), refusal, spare: Spare::take() })
     }
 
     /// Where it listens: the port that the kernel chose, where the configuration said 0.
@@ -103,7 +120,7 @@ impl Listener {
     }
 
     /// Accepts until told to stop.
-    pub async fn serve(self, context: Arc<Context>, drain: Drain) {
+    pub async fn serve(mut self, context: Arc<Context>, drain: Drain) {
         let mut exhausted = false;
         loop {
             let accepted = tokio::select! {
@@ -113,21 +130,47 @@ impl Listener {
             match accepted {
                 Ok((socket, client)) => {
                     exhausted = false;
-                    let Ok(slot) = context.limits.enter() else { continue };
+                    self.spare.take_again();
+                    let Ok(slot) = context.limits.enter() else {
+                        self.turn_away(socket, &context.limits);
+                        continue;
+                    };
                     let connected = socket.local_addr().unwrap_or(self.address);
                     let accepted = Accepted { socket: Stream::Clear(socket), client, connected, slot };
                     let (context, door) = (Arc::clone(&context), Arc::clone(&self.door));
                     tokio::spawn(session::run(context, door, accepted, drain.clone()));
                 }
                 Err(reason) if is_about_one_connection(&reason) => {}
+                Err(reason) if is_lack(&reason) && self.spare.give_up() => {
+                    match self.socket.accept().now_or_never() {
+                        Some(Ok((socket, _))) => self.turn_away(socket, &context.limits),
+                        // Somebody else was faster to take the descriptor.
+                        Some(Err(_)) => sleep(EXHAUSTED_PAUSE).await,
+                        // Nobody waits any more.
+                        None => {}
+                    }
+                    self.spare.take_again();
+                }
                 Err(reason) => {
                     if !std::mem::replace(&mut exhausted, true) {
                         error!(address = %self.address, %reason, "cannot accept; new connections wait");
                     }
                     sleep(EXHAUSTED_PAUSE).await;
+                    self.spare.take_again();
                 }
             }
         }
+    }
+
+    /// Ends a connection for which there is no place. Nothing here waits: the line has room in the kernel, or it is lost.
+    fn turn_away(&self, socket: TcpStream, limits: &Limits) {
+        if let Some(untold) = limits.turned_away(Instant::now().into_std()) {
+            warn!(address = %self.address, untold, "no place for more connections: clients are turned away");
+        }
+        let Ok(mut socket) = socket.into_std() else { return };
+        let _ = socket.write(&self.refusal);
+        let _ = socket.shutdown(Shutdown::Write);
+        let _ = socket.read(&mut [0; SENT_AHEAD]);
     }
 }
 

@@ -4,6 +4,15 @@
 
 use zeroize::{Zeroize, Zeroizing};
 
+/// Octets of room that an input keeps when it is empty.
+const KEPT: usize = 8 * 1024;
+
+/// Octets of room that an input has when it holds more than that.
+const LARGE: usize = 24 * 1024;
+
+/// Octets by which a buffer grows at most beyond what it needs at the moment. Strangers fill many buffers.
+const SLACK: usize = 8 * 1024;
+
 /// What stands at the front of the input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line {
@@ -35,6 +44,12 @@ impl Input {
             self.octets.drain(..self.start);
             self.start = 0;
         }
+        let needed = self.octets.len() + octets.len();
+        if needed > KEPT && needed > self.octets.capacity() {
+            // Whoever has sent so much goes on, most often. One large room, of which only what is used costs memory,
+            // leaves no holes behind as many that grow would.
+            reserve_wiped(&mut self.octets, needed.max(LARGE));
+        }
         append_wiped(&mut self.octets, octets);
     }
 
@@ -63,6 +78,10 @@ impl Input {
         if self.is_empty() {
             self.octets.clear();
             self.start = 0;
+            // Room for what was held once is not kept for the rest of the login phase.
+            if self.octets.capacity() > KEPT {
+                self.octets = Vec::new();
+            }
         }
     }
 
@@ -108,12 +127,16 @@ impl Drop for Input {
 pub(super) fn append_wiped(buffer: &mut Vec<u8>, octets: &[u8]) {
     let needed = buffer.len() + octets.len();
     if needed > buffer.capacity() {
-        let mut roomier = Vec::with_capacity(needed.max(buffer.capacity() / 2 * 3));
-        roomier.extend_from_slice(buffer);
-        std::mem::swap(buffer, &mut roomier);
-        roomier.zeroize();
+        reserve_wiped(buffer, needed.max((buffer.capacity() / 2 * 3).min(needed + SLACK)));
     }
     buffer.extend_from_slice(octets);
+}
+
+fn reserve_wiped(buffer: &mut Vec<u8>, capacity: usize) {
+    let mut roomier = Vec::with_capacity(capacity);
+    roomier.extend_from_slice(buffer);
+    std::mem::swap(buffer, &mut roomier);
+    roomier.zeroize();
 }
 
 #[cfg(test)]

@@ -55,12 +55,13 @@ impl Budget {
         timeout_at(self.deadline, attempt).await.unwrap_or(Err(Failure::LoginTimeout))
     }
 
-    /// When a refused login is to be answered: the next whole multiple of `interval` since it was received.
+    /// When a refused login is to be answered: the next whole multiple of `interval` since it was received, and
+    /// `longer` after that, in whole multiples as well.
     ///
     /// A node takes its time over a wrong password, and an unknown user costs one look-up; both answers fall on the
     /// same beat, so the time does not say which it was. Not beyond the deadline.
-    pub(super) fn refusal_due(&self, interval: Duration) -> Instant {
-        refusal_due(self.login_received, Instant::now(), interval).min(self.deadline)
+    pub(super) fn refusal_due(&self, interval: Duration, longer: Duration) -> Instant {
+        refusal_due(self.login_received, Instant::now(), interval, longer).min(self.deadline)
     }
 
     /// Whether the first beat has passed.
@@ -75,10 +76,14 @@ impl Budget {
     }
 }
 
-fn refusal_due(received: Instant, now: Instant, interval: Duration) -> Instant {
-    let elapsed = now - received;
-    let beats = elapsed.as_nanos().checked_div(interval.as_nanos()).map_or(0, |whole| whole + 1);
-    received + interval * u32::try_from(beats).unwrap_or(u32::MAX)
+fn refusal_due(received: Instant, now: Instant, interval: Duration, longer: Duration) -> Instant {
+    if interval.is_zero() {
+        return now + longer;
+    }
+    let beats = (now - received).as_nanos() / interval.as_nanos() + 1;
+    // From the beat, not from now: what is added must not make two beats of one.
+    let more = longer.as_nanos().div_ceil(interval.as_nanos());
+    received + interval.saturating_mul(u32::try_from(beats + more).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
@@ -90,14 +95,33 @@ mod tests {
         let start = Instant::now();
         let due = |elapsed_ms: u64, interval_ms: u64| {
             let now = start + Duration::from_millis(elapsed_ms);
-            (refusal_due(start, now, Duration::from_millis(interval_ms)) - start).as_millis()
+            (refusal_due(start, now, Duration::from_millis(interval_ms), Duration::ZERO) - start).as_millis()
         };
         // An unknown user is known to be one at once, a wrong password after the node's own two seconds.
         assert_eq!(due(1, 3000), 3000);
         assert_eq!(due(2030, 3000), 3000);
         assert_eq!(due(3000, 3000), 6000);
         assert_eq!(due(3001, 3000), 6000);
-        assert_eq!(due(17, 0), 0);
+        assert_eq!(due(17, 0), 17);
+    }
+
+    #[test]
+    fn r_res_05_a_network_that_fails_often_waits_for_a_later_beat_whoever_refused() {
+        let start = Instant::now();
+        // Time until it was refused, the beat, how much longer, when it is answered.
+        for (elapsed_ms, interval_ms, longer_ms, due_ms) in [
+            (1, 3000, 1000, 6000),
+            (2030, 3000, 1000, 6000),
+            (2999, 3000, 3000, 6000),
+            (1, 3000, 3001, 9000),
+            (2999, 3000, 3001, 9000),
+            (1, 3000, 0, 3000),
+            (17, 0, 1000, 1017),
+        ] {
+            let ms = Duration::from_millis;
+            let due = refusal_due(start, start + ms(elapsed_ms), ms(interval_ms), ms(longer_ms));
+            assert_eq!(due - start, ms(due_ms), "{elapsed_ms} {interval_ms} {longer_ms}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -109,7 +133,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(55)).await;
         assert_eq!((budget.command_deadline() - start).as_secs(), 60);
         assert_eq!((budget.handshake_deadline() - start).as_secs(), 60);
-        assert_eq!((budget.refusal_due(Duration::from_secs(7200)) - start).as_secs(), 60);
+        assert_eq!((budget.refusal_due(Duration::from_secs(7200), Duration::ZERO) - start).as_secs(), 60);
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ use super::signal::tell;
 use super::wire::Wire;
 use crate::limits::UserSeat;
 use crate::names::UserName;
-use crate::proto::{LoginRequest, NodeAcceptance, NodeAnswer, NodeLogin, Protocol, Replay, ReplayStep};
+use crate::proto::{LoginRequest, NodeAcceptance, NodeAnswer, NodeHello, NodeLogin, Protocol, Replay, ReplayStep};
 use crate::routing::{Candidate, NodePort, Seat, Signal, Table, Witness};
 
 /// A node that has not answered a login for so long is doubted. Dovecot takes two seconds over a wrong password.
@@ -211,8 +211,10 @@ impl Attempt<'_> {
                 // Only now: whoever does not know the password must not learn how many sessions there are, nor use
                 // them up.
                 let (island, client) = (&self.table.island().name, self.login.origin.client.ip());
-                let user_seat = self.context.limits.seat(island, self.user, client);
-                let user_seat = user_seat.map_err(|_| Failure::TooManySessions)?;
+                let Ok(user_seat) = self.context.limits.seat(island, self.user, client) else {
+                    wire.leave(NodeHello::farewell(port.protocol)).await;
+                    return Err(Failure::TooManySessions);
+                };
                 Ok(LoginAccepted { node: wire, acceptance, port, seat, user_seat, _proof: () })
             }
             NodeAnswer::Refused(refusal) => Err(Failure::Refused(refusal)),

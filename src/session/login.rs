@@ -20,8 +20,9 @@ use crate::limits::Slot;
 use crate::net::pump::Breakable;
 use crate::proto::{ClientDialogue, Farewell, LoginRequest, Refusal, ReplyTo, Step};
 
-/// Octets that a client may send ahead of the answer to its login.
-const HELD_MAX: usize = 64 * 1024;
+/// Octets that a client may send ahead of the answer to its login. The rest waits in the kernel, which costs an honest
+/// client nothing; and with what TLS holds, and a token as large as may be, a connection must keep below 128 KiB.
+const HELD_MAX: usize = 16 * 1024;
 
 /// How often a client that is not read any more is asked whether it is still there.
 const HELD_LOOK: Duration = Duration::from_millis(500);
@@ -63,6 +64,9 @@ pub(super) async fn request(
             Step::Introduced(reply, claim) => {
                 out.extend_from_slice(&reply);
                 Arc::make_mut(&mut client.origin).believe(&claim, record);
+                if client.slot.identify(client.origin.client.ip()).is_err() {
+                    return Err(client.make_place().await);
+                }
                 deadline = budget.command_deadline();
             }
             Step::Decline(reply, why) => {
@@ -103,13 +107,15 @@ pub(super) async fn refuse(
     let verdict = failure.verdict();
     let mut last = matches!(failure, Failure::TooManyFailures);
     if verdict.guess {
-        let delay = context.settings.auth_failure_delay;
-        let due = budget.refusal_due(delay);
+        let (delay, from) = (context.settings.auth_failure_delay, client.origin.client.ip());
+        // Before the wait, or the same network could try as often as it likes meanwhile.
+        let now = Instant::now().into_std();
+        context.limits.failed_login(from, now);
+        let due = budget.refusal_due(delay, context.limits.refusal_delay(from, now));
         if !delay.is_zero() && budget.is_late(delay) && !context.late_refusal_told.swap(true, Ordering::Relaxed) {
             warn!("a refusal took longer than auth_failure_delay: set it higher, or unknown users can be told apart");
         }
         client.unless_gone(sleep_until(due), drain).await?;
-        context.limits.failed_login(client.origin.client.ip(), Instant::now().into_std());
         last = budget.login_refused(context.limits.failed_logins_max());
     }
     let mut out = match (verdict.answer, &failure) {
@@ -147,9 +153,7 @@ impl Client {
         let filled = tokio::select! {
             filled = self.wire.fill() => filled,
             () = sleep_until(deadline) => return Err(self.dismiss(Farewell::Timeout, Who::Proxy, Why::Timeout).await),
-            () = self.slot.evicted() => {
-                return Err(self.dismiss(Farewell::TooManyConnections, Who::Proxy, Why::TooManyConnections).await);
-            }
+            () = self.slot.evicted() => return Err(self.make_place().await),
             () = drain.signalled() => return Err(self.dismiss(Farewell::Shutdown, Who::Operator, Why::Shutdown).await),
         };
         match filled {
@@ -161,6 +165,13 @@ impl Client {
             }
             Err(error) => Err(End::client_gone(Some(&error))),
         }
+    }
+
+    /// Ends the connection because its place is another one's. It holds a descriptor that the other one may need, so
+    /// nothing is waited for.
+    pub(super) async fn make_place(&mut self) -> End {
+        self.wire.leave(&self.dialogue.farewell(Farewell::TooManyConnections)).await;
+        End::new(Who::Proxy, Why::TooManyConnections)
     }
 
     /// Ends the connection with a last line of ours.
@@ -189,10 +200,7 @@ impl Client {
                 self.wire.close(&[]).await;
                 Err(gone)
             }
-            () = self.slot.evicted() => {
-                self.wire.close(&self.dialogue.farewell(Farewell::TooManyConnections)).await;
-                Err(End::new(Who::Proxy, Why::TooManyConnections))
-            }
+            () = self.slot.evicted() => Err(self.make_place().await),
             () = drain.signalled() => {
                 // The client waits for an answer to its login; a BYE is the last thing that it can be told.
                 self.wire.close(&self.dialogue.farewell(Farewell::Shutdown)).await;

@@ -41,7 +41,7 @@ use self::handoff::Handoff;
 use self::record::Record;
 use crate::directory::Directory;
 use crate::drain::Drain;
-use crate::limits::{Limits, Slot};
+use crate::limits::{Eviction, Limits, Slot};
 use crate::names::UserName;
 use crate::names::{IslandName, SessionId};
 use crate::net::{Dialer, Stream};
@@ -51,6 +51,9 @@ use crate::usernames;
 
 /// How long a client in the login phase may take to be told that mailferry stops.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a client that must make place for another one may take to be told.
+const EVICTION_GRACE: Duration = Duration::from_millis(250);
 
 /// What all sessions share.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,10 +136,12 @@ pub struct Accepted {
 pub async fn run(context: Arc<Context>, door: Arc<Door>, accepted: Accepted, drain: Drain) {
     let id = SessionId { run: context.run, number: context.begun.fetch_add(1, Ordering::Relaxed) + 1 };
     let mut record = Record::new(id, door.protocol, accepted.client);
+    let eviction = accepted.slot.eviction();
     // Boxed, so that the buffers and states of the login are freed before the hours of the relay.
     let login = tokio::select! {
         login = Box::pin(log_in(&context, &door, accepted, &mut record, &drain)) => login,
         () = overdue(&drain) => Err(End::new(Who::Operator, Why::Shutdown)),
+        () = in_the_way(eviction) => Err(End::new(Who::Proxy, Why::TooManyConnections)),
     };
     let end = match login {
         Ok(handoff) => relay::run(handoff, &mut record, &drain).await,
@@ -150,6 +155,16 @@ pub async fn run(context: Arc<Context>, door: Arc<Door>, accepted: Accepted, dra
 async fn overdue(drain: &Drain) {
     drain.signalled().await;
     sleep(STOP_GRACE).await;
+}
+
+/// Returns when the client has not made place in time for the one that took it. The stages in which it can be told so
+/// hear the word themselves.
+async fn in_the_way(eviction: Option<Eviction>) {
+    match eviction {
+        Some(eviction) => eviction.given().await,
+        None => std::future::pending().await,
+    }
+    sleep(EVICTION_GRACE).await;
 }
 
 /// From the accepted socket to a node that has accepted the login.

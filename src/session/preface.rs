@@ -17,7 +17,7 @@ use super::wire::Wire;
 use super::{Accepted, Context, Door};
 use crate::limits::Slot;
 use crate::proto::proxy_header::{self, Header};
-use crate::proto::{Channel, ClientDialogue, Extensions, Farewell, Offer, Protocol};
+use crate::proto::{Channel, ClientDialogue, Extensions, Offer, Protocol};
 
 /// For a PROXY header, from the accept to its last octet. Dovecot's time.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -44,6 +44,10 @@ pub(super) async fn open(
         }
     }
     let refused = slot.identify(origin.client.ip()).err();
+    if refused.is_some() && door.channel == Channel::Tls {
+        // A handshake for the sake of a refusal would cost us more than the client.
+        return Err(End::new(Who::Proxy, Why::TooManyConnections));
+    }
     if door.channel == Channel::Tls {
         record.enter(Stage::Tls);
         let Some(config) = door.tls.clone() else { return Err(End::new(Who::Proxy, Why::TlsFailed)) };
@@ -67,7 +71,7 @@ pub(super) async fn open(
     let mut greeting = dialogue.greeting();
     let mut client = Client { wire, dialogue, origin: Arc::new(origin), slot };
     if refused.is_some() {
-        return Err(client.dismiss(Farewell::TooManyConnections, Who::Proxy, Why::TooManyConnections).await);
+        return Err(client.make_place().await);
     }
     client.send(&mut greeting, budget.command_deadline()).await?;
     Ok(client)

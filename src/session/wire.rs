@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Poll, ready};
 
+use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::time::{Duration, timeout};
 use zeroize::Zeroize;
@@ -17,6 +18,12 @@ const READ: usize = 4096;
 
 /// How long a peer that is being sent away may take to read its last line.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a peer that must make place at once may take to take its last line.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// How often such a peer is read, so that what it sent ahead does not make the close a reset.
+const LEAVE_READS: usize = 16;
 
 /// One side of a session during the login phase.
 pub(crate) struct Wire {
@@ -64,5 +71,21 @@ impl Wire {
         };
         // Whatever fails here, the connection is over.
         let _ = timeout(CLOSE_TIMEOUT, orderly).await;
+    }
+
+    /// Says a last line and closes in order, without waiting for the peer. What is there of the peer's is read.
+    pub(crate) async fn leave(&mut self, last: &[u8]) {
+        let orderly = async {
+            self.send(last).await?;
+            self.stream.shutdown().await?;
+            for _ in 0..LEAVE_READS {
+                match self.fill().now_or_never() {
+                    Some(Ok(true)) => self.input.consume(usize::MAX),
+                    Some(Ok(false) | Err(_)) | None => break,
+                }
+            }
+            io::Result::Ok(())
+        };
+        let _ = timeout(LEAVE_TIMEOUT, orderly).await;
     }
 }
