@@ -34,7 +34,10 @@ const REPLIES_MAX: usize = 8 * 1024;
 pub(super) struct Client {
     pub(super) wire: Wire,
     pub(super) dialogue: ClientDialogue,
+    /// What is believed of the client.
     pub(super) origin: Arc<Origin>,
+    /// What was known before it said anything; STARTTLS goes back to it.
+    pub(super) seen: Arc<Origin>,
     pub(super) slot: Slot,
 }
 
@@ -64,9 +67,7 @@ pub(super) async fn request(
             Step::Introduced(reply, claim) => {
                 out.extend_from_slice(&reply);
                 Arc::make_mut(&mut client.origin).believe(&claim, record);
-                if client.slot.identify(client.origin.client.ip()).is_err() {
-                    return Err(client.make_place().await);
-                }
+                client = client.identified().await?;
                 deadline = budget.command_deadline();
             }
             Step::Decline(reply, why) => {
@@ -99,7 +100,7 @@ pub(super) async fn request(
 pub(super) async fn refuse(
     mut client: Client,
     to: ReplyTo,
-    failure: Failure,
+    mut failure: Failure,
     budget: &mut Budget,
     context: &Context,
     drain: &Drain,
@@ -117,6 +118,10 @@ pub(super) async fn refuse(
         }
         client.unless_gone(sleep_until(due), drain).await?;
         last = budget.login_refused(context.limits.failed_logins_max());
+    }
+    if last && let Failure::Refused(refusal) = &mut failure {
+        // There will be nobody to answer it.
+        refusal.challenge = None;
     }
     let mut out = match (verdict.answer, &failure) {
         (Answer::Relay, Failure::Refused(refusal)) => client.dialogue.relay_refusal(to, refusal),
@@ -183,12 +188,23 @@ impl Client {
 
     /// STARTTLS: what arrived behind the command goes into the handshake, and the dialogue begins anew.
     async fn upgrade(self, door: &Door, budget: &Budget, record: &mut Record) -> Result<Self, End> {
-        let Self { wire: Wire { stream, mut input }, dialogue, mut origin, slot } = self;
+        let Self { wire: Wire { stream, mut input }, dialogue, seen, slot, .. } = self;
         let Some(config) = door.tls.clone() else { return Err(End::new(Who::Proxy, Why::TlsFailed)) };
         let handshake = timeout_at(budget.handshake_deadline(), stream.accept_tls(config, input.take()));
         let stream = handshake_result(handshake.await, record)?;
+        let mut origin = Arc::clone(&seen);
         Arc::make_mut(&mut origin).secured(&stream);
-        Ok(Self { wire: Wire::new(stream), dialogue: dialogue.upgraded(), origin, slot })
+        record.comes_from(origin.client);
+        let client = Self { wire: Wire::new(stream), dialogue: dialogue.upgraded(), origin, seen, slot };
+        client.identified().await
+    }
+
+    /// It counts for the network that it is believed to come from, if there is a place.
+    async fn identified(mut self) -> Result<Self, End> {
+        match self.slot.identify(self.origin.client.ip()) {
+            Ok(()) => Ok(self),
+            Err(_) => Err(self.make_place().await),
+        }
     }
 
     /// Does something that the client waits for. If the client closes meanwhile, it is dropped at once, and with it

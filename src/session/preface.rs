@@ -69,7 +69,8 @@ pub(super) async fn open(
     };
     let dialogue = ClientDialogue::new(door.protocol, offer);
     let mut greeting = dialogue.greeting();
-    let mut client = Client { wire, dialogue, origin: Arc::new(origin), slot };
+    let seen = Arc::new(origin);
+    let mut client = Client { wire, dialogue, origin: Arc::clone(&seen), seen, slot };
     if refused.is_some() {
         return Err(client.make_place().await);
     }
