@@ -8,6 +8,7 @@ use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::lawful::answer_is_lawful;
 use crate::names::UserName;
 use crate::proto::{
     Channel, ClientDialogue, CommandStep, Credentials, HelloStep, Input, Introduction, NodeAnswer, NodeFault,
@@ -63,20 +64,24 @@ pub fn rich_offer(channel: Channel) -> Offer {
     Offer { extensions: Arc::new(words.into_iter().collect()), master_users: masters, ..offer(channel) }
 }
 
-/// What a dialogue says to a client that sends `data`. Every login is refused, a token with a challenge, and a handshake
-/// uses no octets up.
+/// What a dialogue says to a client that sends `data`, all of which must be lawful. Every login is refused, a token with
+/// a challenge, and a handshake uses no octets up.
 pub fn client_transcript(protocol: Protocol, offer: Offer, data: &[u8], reads: Reads<'_>) -> Vec<String> {
     let mut run = Run::new(data, reads);
     let mut dialogue = ClientDialogue::new(protocol, offer);
-    run.note("say", &dialogue.greeting());
+    let says = |run: &mut Run<'_>, what: &str, answer: &[u8]| {
+        answer_is_lawful(protocol, answer);
+        run.note(what, answer);
+    };
+    says(&mut run, "say", &dialogue.greeting());
     loop {
         match dialogue.step(&mut run.input) {
             Step::Wait if run.read() => {}
             Step::Wait => return run.transcript,
-            Step::Reply(text) | Step::Decline(text, _) => run.note("say", &text),
-            Step::Introduced(text, claim) => run.note(&format!("introduced as {claim:?}"), &text),
+            Step::Reply(text) | Step::Decline(text, _) => says(&mut run, "say", &text),
+            Step::Introduced(text, claim) => says(&mut run, &format!("introduced as {claim:?}"), &text),
             Step::StartTls(text) => {
-                run.note("starttls", &text);
+                says(&mut run, "starttls", &text);
                 dialogue = dialogue.upgraded();
             }
             Step::Login(request, to) => {
@@ -86,10 +91,10 @@ pub fn client_transcript(protocol: Protocol, offer: Offer, data: &[u8], reads: R
                     Credentials::Password(_) => dialogue.refuse(to, Refusal::AuthenticationFailed),
                     Credentials::Token(..) => dialogue.relay_refusal(to, &token_refusal()),
                 };
-                run.note("say", &answer);
+                says(&mut run, "say", &answer);
             }
             Step::Close(text, goodbye) => {
-                run.note(&format!("close ({goodbye:?})"), &text);
+                says(&mut run, &format!("close ({goodbye:?})"), &text);
                 return run.transcript;
             }
         }

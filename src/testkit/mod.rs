@@ -3,5 +3,6 @@
 //! Behind the feature `testkit`; never part of an installed binary.
 
 pub mod dialogues;
+pub mod lawful;
 pub mod log;
 pub mod settings;

@@ -11,9 +11,10 @@ use super::node::Hello;
 use crate::names::UserName;
 use crate::proto::{
     Channel, Claim, Credentials, Goodbye, HelloStep, Input, NodeAnswer, NodeFault, NodeLogin, NodeRefusal, Offer,
-    Refusal, RefusalKind, ReplayStep, Step,
+    Protocol, Refusal, RefusalKind, ReplayStep, Step,
 };
 use crate::secret::Secret;
+use crate::testkit::dialogues::client_is_chunking_proof;
 
 pub(super) fn offer(channel: Channel) -> Offer {
     Offer {
@@ -355,6 +356,11 @@ proptest! {
     ) {
         let offer = Offer { is_trusted, ..all(if clear { Channel::Upgradable } else { Channel::Tls }) };
         prop_assert_eq!(talk(&offer, &octets, &sizes), talk(&offer, &octets, &[usize::MAX]));
+    }
+
+    #[test]
+    fn r_imap_01_whatever_a_client_says_it_hears_lawful_lines(choice: u8, octets in client_octets()) {
+        client_is_chunking_proof(Protocol::Imap, &[&[choice], octets.as_slice()].concat());
     }
 
     #[test]

@@ -72,7 +72,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_clients_octets_give_the_same_steps_in_any_chunking(choice: u8, data in octets(CLIENT_LINES)) {
+    fn r_pop_01_whatever_a_client_says_it_hears_the_same_lawful_lines_in_any_chunking(choice: u8, data in octets(CLIENT_LINES)) {
         client_is_chunking_proof(Protocol::Pop3, &[&[choice], data.as_slice()].concat());
     }
 
