@@ -148,3 +148,18 @@ fn finish(name: &str, text: &str, settings: Option<Settings>, problems: Vec<Prob
         _ => Err(Report::new(name, text, problems)),
     }
 }
+
+/// Asserts that no text is too strange to be judged: there are settings, or problems with places inside the text.
+#[cfg(feature = "testkit")]
+pub fn parsing_is_sound(octets: &[u8]) {
+    let Ok(text) = std::str::from_utf8(octets) else { return };
+    let Err(report) = parse("proxy.toml", text) else { return };
+    assert!(report.problems().count() > 0, "no settings, and no reason");
+    let lines: Vec<usize> = text.split('\n').map(|line| line.chars().count()).collect();
+    for (Place { line, column }, message, _) in report.problems() {
+        let length = lines.get(line - 1).copied();
+        assert!(length.is_some_and(|length| column <= length + 1), "{line}:{column} is not in the text: {message}");
+        assert!(!message.is_empty(), "{line}:{column}: a problem without words");
+    }
+    assert!(report.render(true).len() >= report.render(false).len());
+}

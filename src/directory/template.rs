@@ -189,5 +189,38 @@ fn split(text: &str) -> Result<Vec<(usize, Part)>, TemplateError> {
     if named { Ok(parts) } else { error(0, TemplateProblem::NoPlaceholder) }
 }
 
+/// Asserts that a name is data: whatever octets it has, the filter is the one of every other name. Template and name are
+/// what stands before and behind the first line end.
+#[cfg(feature = "testkit")]
+pub fn rendering_is_sound(octets: &[u8]) {
+    let end = octets.iter().position(|octet| *octet == b'\n').unwrap_or(octets.len());
+    let (template, name) = octets.split_at(end);
+    let Some(name) = name.get(1..).and_then(UserName::new) else { return };
+    let Ok(Ok(template)) = std::str::from_utf8(template).map(FilterTemplate::parse) else { return };
+    let plain = template.render_octets(b"x", b"x", if name.domain().is_empty() { b"" } else { b"x" });
+    let (rendered, plain) = (shape(&template.render(&name)), shape(&plain));
+    assert!(rendered.is_some(), "not a filter");
+    assert!(rendered == plain, "a name that changes the filter: {rendered:?} instead of {plain:?}");
+}
+
+/// The tree of a filter, without the octets in its leaves.
+#[cfg(feature = "testkit")]
+fn shape(filter: &str) -> Option<Vec<String>> {
+    use ldap3::asn1::{ASNTag as _, PL, StructureTag};
+    fn walk(tag: StructureTag, path: &str, shape: &mut Vec<String>) {
+        let path = format!("{path}/{:?}.{}", tag.class, tag.id);
+        match tag.payload {
+            PL::P(_) => shape.push(path),
+            PL::C(tags) => {
+                shape.push(format!("{path}: {}", tags.len()));
+                tags.into_iter().for_each(|tag| walk(tag, &path, shape));
+            }
+        }
+    }
+    let mut shape = Vec::new();
+    walk(ldap3::parse_filter(filter).ok()?.into_structure(), "", &mut shape);
+    Some(shape)
+}
+
 #[cfg(test)]
 mod tests;

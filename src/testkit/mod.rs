@@ -4,5 +4,7 @@
 
 pub mod dialogues;
 pub mod lawful;
+pub mod leaks;
 pub mod log;
+pub mod roundtrip;
 pub mod settings;

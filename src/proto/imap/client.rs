@@ -5,6 +5,8 @@
 //! STARTTLS is left in the input, unread.
 
 mod framing;
+#[cfg(feature = "testkit")]
+pub mod proof;
 
 use framing::{Behind, Collected, Collector, Discard, Discarded, Limit};
 
