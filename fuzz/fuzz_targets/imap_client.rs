@@ -1,6 +1,6 @@
 //! What an IMAP client sends: no panic, and the same steps in any chunking.
 //!
-//! Run it with `RUSTC_BOOTSTRAP=1 cargo fuzz run imap_client`; a nightly toolchain needs no variable.
+//! Run it with `scripts/fuzz.sh 10 imap_client`.
 
 #![no_main]
 

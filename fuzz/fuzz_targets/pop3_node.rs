@@ -1,6 +1,6 @@
 //! What a POP3 node answers: no panic, and the same steps in any chunking.
 //!
-//! Run it with `RUSTC_BOOTSTRAP=1 cargo fuzz run pop3_node`; a nightly toolchain needs no variable.
+//! Run it with `scripts/fuzz.sh 10 pop3_node`.
 
 #![no_main]
 

@@ -1,6 +1,6 @@
 //! Routes that were kept over a restart: no panic, and what is read means the same when it is written again.
 //!
-//! Run it with `RUSTC_BOOTSTRAP=1 cargo fuzz run snapshot`; a nightly toolchain needs no variable.
+//! Run it with `scripts/fuzz.sh 10 snapshot`.
 
 #![no_main]
 
