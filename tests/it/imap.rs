@@ -1,10 +1,14 @@
 //! R-IMAP: one login after the other through every form, with the node's record as the judge.
 
+use std::sync::Arc;
+
 use mailferry::proto::BAD_COMMANDS_MAX;
+use mailferry::server::ListenerSettings;
+use mailferry::{session, testkit};
 
 use crate::client::Client;
 use crate::node::{self, FakeNode, REFUSAL, WRONG};
-use crate::site::{Door, Site};
+use crate::site::{Door, Site, Spec, log_lines, logged};
 
 /// Sends LOGIN with each argument in the given form, waiting for the continuation of synchronising literals, and
 /// returns the tagged answer and the number of continuations.
@@ -184,6 +188,27 @@ async fn r_imap_09_huge_literals_are_refused_before_anything_is_asked_for() {
 }
 
 #[tokio::test]
+async fn r_imap_10_and_11_what_is_too_long_is_dropped_and_never_run() {
+    let node = FakeNode::imap().await;
+    let site = Site::with(&[node.port]).await;
+    let bait = "b LOGIN alice bait-Pa55\r\n".repeat(200);
+    let mut client = site.greeted(Door::ImapTls).await;
+    client.send(format!("a LOGIN alice {{{}+}}\r\n{bait}\r\n", bait.len())).await;
+    assert!(client.line().await.starts_with("a BAD "));
+    client.send(format!("c LOGIN alice {}\r\n", "x".repeat(9000))).await;
+    assert!(client.line().await.starts_with("c BAD "));
+    assert!(client.command("d", "NOOP").await.starts_with("d OK "));
+    for endless in ["a LOGIN alice {4294967296+}\r\n".to_owned(), "x".repeat(70_000)] {
+        let mut client = site.greeted(Door::ImapTls).await;
+        client.send(endless).await;
+        assert!(client.line().await.starts_with("* BYE "));
+        client.closed().await;
+    }
+    assert_eq!(node.connections(), 0);
+    site.end(&["bait-Pa55"]).await;
+}
+
+#[tokio::test]
 async fn r_imap_12_one_octet_a_segment_is_the_same_as_one_segment() {
     let node = FakeNode::imap().await;
     let site = Site::with(&[node.port]).await;
@@ -239,6 +264,31 @@ async fn r_imap_14_the_greeting_and_capability_say_the_same() {
 }
 
 #[tokio::test]
+async fn r_imap_14_what_all_nodes_can_do_is_announced_and_what_is_ours_is_not_taken_from_them() {
+    let node = FakeNode::start(|mut conn| async move {
+        let words = "IMAP4rev1 SASL-IR LITERAL+ ID AUTH=PLAIN AUTH=XOAUTH2 AUTH=CRAM-MD5 IDLE MOVE UNAUTHENTICATE";
+        conn.send(format!("* OK [CAPABILITY {words}] ready\r\n")).await;
+        let line = conn.line().await.expect("a login");
+        let (tag, response) = line.split_once(" AUTHENTICATE PLAIN ").unwrap();
+        assert!(conn.plain(response));
+        conn.send(format!("{tag} OK [CAPABILITY {words} NAMESPACE] in\r\n")).await;
+        node::imap_mailbox(conn).await;
+    })
+    .await;
+    let words = ["IDLE", "MOVE", "AUTH=XOAUTH2"];
+    let session = session::Settings {
+        imap_capabilities: Some(Arc::new(words.map(str::as_bytes).into_iter().collect())),
+        ..testkit::settings::session()
+    };
+    let site = Site::start(Spec { session, ..Spec::new(&[node.port]) }).await;
+    let mut client = site.connect(Door::ImapTls).await;
+    let expected = "* OK [CAPABILITY IMAP4rev1 SASL-IR LITERAL- ID IDLE MOVE AUTH=PLAIN AUTH=LOGIN AUTH=XOAUTH2] ";
+    assert!(client.line().await.starts_with(expected));
+    assert!(client.command("a", "LOGIN alice words-Pa55").await.starts_with("a OK [CAPABILITY IMAP4rev1 SASL-IR "));
+    site.end(&["words-Pa55"]).await;
+}
+
+#[tokio::test]
 async fn r_imap_15_where_login_is_disabled_no_password_is_used() {
     let node = FakeNode::imap().await;
     let site = Site::with(&[node.port]).await;
@@ -251,13 +301,15 @@ async fn r_imap_15_where_login_is_disabled_no_password_is_used() {
 
 #[tokio::test]
 async fn r_imap_17_the_capabilities_after_the_login_are_the_nodes_and_come_unasked() {
-    // In the tagged OK (Dovecot), as an untagged line (Dovecot, asked before), or not at all (then mailferry asks).
-    let kinds: [(&str, &[&str]); 3] = [
-        ("* 1 EXISTS\r\nTAG OK [CAPABILITY IMAP4rev1 XA] in\r\n", &["* 1 EXISTS", "a OK [CAPABILITY IMAP4rev1 XA] in"]),
-        ("* CAPABILITY IMAP4rev1 XB\r\nTAG OK in\r\n", &["* CAPABILITY IMAP4rev1 XB", "a OK in"]),
-        ("TAG OK in\r\n", &["a OK [CAPABILITY IMAP4rev1 XC] in"]),
+    // In the tagged OK (Dovecot), as an untagged line (Dovecot, asked before), or not at all (then mailferry asks): the
+    // client gets them once, as a code unless it has shown that it does not look at codes.
+    let kinds: [(&str, &str); 4] = [
+        ("* 1 EXISTS\r\nTAG OK [CAPABILITY IMAP4rev1 XA] in\r\n", "IMAP4rev1 XA"),
+        ("* 1 EXISTS\r\n* CAPABILITY IMAP4rev1 XB UNAUTHENTICATE\r\nTAG OK in\r\n", "IMAP4rev1 XB"),
+        ("* 1 EXISTS\r\n* OK [CAPABILITY IMAP4rev1 XC]\r\nTAG OK in\r\n", "IMAP4rev1 XC"),
+        ("* 1 EXISTS\r\nTAG OK in\r\n", "IMAP4rev1 XD"),
     ];
-    for (answer, expected) in kinds {
+    for (answer, list) in kinds {
         let node = FakeNode::start(move |mut conn| async move {
             conn.send("* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready\r\n").await;
             let line = conn.line().await.unwrap();
@@ -267,7 +319,7 @@ async fn r_imap_17_the_capabilities_after_the_login_are_the_nodes_and_come_unask
             while let Some(line) = conn.line().await {
                 let (tag, command) = line.split_once(' ').unwrap();
                 if command == "CAPABILITY" {
-                    conn.send(format!("* CAPABILITY IMAP4rev1 XC\r\n{tag} OK done\r\n")).await;
+                    conn.send(format!("* CAPABILITY IMAP4rev1 XD\r\n{tag} OK done\r\n")).await;
                 } else {
                     conn.send(format!("{tag} OK done\r\n")).await;
                 }
@@ -275,10 +327,17 @@ async fn r_imap_17_the_capabilities_after_the_login_are_the_nodes_and_come_unask
         })
         .await;
         let site = Site::with(&[node.port]).await;
-        let mut client = site.greeted(Door::ImapTls).await;
-        client.send("a LOGIN alice capa-Pa55\r\n").await;
-        assert_eq!(client.answer("a").await, expected);
-        assert!(client.command("b", "NOOP").await.starts_with("b OK done"));
+        let code = ["* 1 EXISTS".to_owned(), format!("a OK [CAPABILITY {list}] in")].to_vec();
+        let line = ["* 1 EXISTS".to_owned(), format!("* CAPABILITY {list}"), "a OK in".to_owned()].to_vec();
+        for (asks, expected) in [(false, code), (true, line)] {
+            let mut client = site.greeted(Door::ImapTls).await;
+            if asks {
+                client.command("c", "CAPABILITY").await;
+            }
+            client.send("a LOGIN alice capa-Pa55\r\n").await;
+            assert_eq!(client.answer("a").await, expected);
+            assert!(client.command("b", "NOOP").await.starts_with("b OK done"));
+        }
         site.end(&["capa-Pa55"]).await;
     }
 }
@@ -303,6 +362,44 @@ async fn r_imap_18_id_is_answered_before_the_login_and_its_size_limited() {
         assert!(answer.starts_with("b BAD "), "{answer}");
     }
     site.end(&[]).await;
+}
+
+#[tokio::test]
+async fn r_imap_18_only_a_trusted_proxy_says_where_its_client_comes_from() {
+    let node = FakeNode::imap().await;
+    for (is_trusted, address) in [(true, "192.0.2.181"), (false, "192.0.2.182")] {
+        let listen = if is_trusted { trusting } else { |_: &mut ListenerSettings| {} };
+        let site = Site::start(Spec { listen, ..Spec::new(&[node.port]) }).await;
+        let mut client = site.greeted(Door::ImapTls).await;
+        let fields = format!("\"x-originating-ip\" \"{address}\" \"x-originating-port\" \"4711\"");
+        assert!(client.command("i", &format!("ID ({fields})")).await.starts_with("i OK "));
+        assert!(client.command("a", "LOGIN alice whence-Pa55").await.starts_with("a OK "));
+        if is_trusted {
+            logged(&["\"message\":\"login\"", &format!("\"client\":\"{address}:4711\"")], 1).await;
+        } else {
+            client.from.line("login").await;
+            assert_eq!(log_lines(&[&format!("\"client\":\"{address}")]), [""; 0]);
+        }
+        site.end(&["whence-Pa55"]).await;
+    }
+}
+
+#[tokio::test]
+async fn r_tls_03_what_a_proxy_said_of_its_client_in_clear_text_is_forgotten_under_tls() {
+    let node = FakeNode::imap().await;
+    let site = Site::start(Spec { listen: trusting, ..Spec::new(&[node.port]) }).await;
+    let mut client = site.greeted(Door::ImapStartTls).await;
+    assert!(client.command("i", "ID (\"x-originating-ip\" \"192.0.2.183\")").await.starts_with("i OK "));
+    assert!(client.command("s", "STARTTLS").await.starts_with("s OK "));
+    let mut client = client.handshake(site.client_tls()).await;
+    assert!(client.command("a", "LOGIN alice whence-Pa55").await.starts_with("a OK "));
+    client.from.line("login").await;
+    assert_eq!(log_lines(&["\"client\":\"192.0.2.183"]), [""; 0]);
+    site.end(&["whence-Pa55"]).await;
+}
+
+fn trusting(listener: &mut ListenerSettings) {
+    listener.trusted_networks = vec!["127.0.0.0/8".parse().unwrap()];
 }
 
 #[tokio::test]

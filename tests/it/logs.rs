@@ -80,7 +80,7 @@ async fn stopping_ends_relayed_sessions_as_the_operators_doing() {
 }
 
 #[tokio::test]
-async fn control_octets_in_user_names_cannot_forge_log_lines() {
+async fn r_log_02_control_octets_in_user_names_cannot_forge_log_lines() {
     let site = Site::with(&[FakeNode::dead().await]).await;
     let mut client = site.greeted(Door::ImapTls).await;
     client.command("a", "LOGIN \"x\x1b[2Jforged\" forged-Pa55").await;

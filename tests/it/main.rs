@@ -10,12 +10,16 @@
 mod client;
 mod failover;
 mod failures;
+mod handshakes;
 mod imap;
 mod logs;
 mod node;
 mod pipelining;
 mod pop3;
 mod probes;
+mod proxy;
 mod sasl;
+mod secrets;
 mod site;
 mod tls;
+mod usernames;

@@ -72,6 +72,31 @@ async fn r_pipe_04_all_octets_pass_in_both_directions_inside_literals() {
 }
 
 #[tokio::test]
+async fn octets_of_one_session_reach_no_other() {
+    let node = FakeNode::imap().await;
+    let site = Site::with(&[node.port]).await;
+    let session = async |number: u8| {
+        let mut client = site.greeted([Door::ImapTls, Door::ImapClear][usize::from(number % 2)]).await;
+        client.send(format!("a{number} LOGIN alice own{number}-Pa55\r\n")).await;
+        assert!(client.line().await.starts_with(&format!("a{number} OK ")));
+        for round in 1..10 {
+            // More than one read, and no two sessions the same.
+            let octets = vec![number; usize::from(number) * 500 + round * 10_000];
+            client
+                .send([format!("{number} APPEND x {{{}}}\r\n", octets.len()).as_bytes(), &octets, b"\r\n"].concat())
+                .await;
+            assert!(client.line().await.starts_with("+ "));
+            assert_eq!(client.line().await, format!("* ECHO {{{}}}", octets.len()));
+            assert!(client.exactly(octets.len()).await == octets, "octets of another session");
+            assert_eq!((client.line().await.as_str(), client.line().await), ("", format!("{number} OK done")));
+        }
+    };
+    futures_util::future::join_all((14..40).map(session)).await;
+    assert_eq!(node.connections(), 26);
+    site.end(&["-Pa55"]).await;
+}
+
+#[tokio::test]
 async fn r_pipe_05_a_node_that_closes_mid_literal_is_passed_on_to_the_last_octet() {
     let node = FakeNode::start(|mut conn| async move {
         conn.send("* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready\r\n").await;

@@ -1,7 +1,11 @@
 //! R-POP: POP3 on the wire.
 
+use std::sync::Arc;
+
+use mailferry::{session, testkit};
+
 use crate::node::{FakeNode, WRONG};
-use crate::site::{Door, Site};
+use crate::site::{Door, Site, Spec, logged};
 
 #[tokio::test]
 async fn r_pop_01_capa_works_before_and_after_stls_and_multi_line_answers_end_in_a_dot() {
@@ -91,6 +95,25 @@ async fn r_pop_05_what_is_not_there_is_neither_announced_nor_accepted() {
 }
 
 #[tokio::test]
+async fn r_pop_05_a_trusted_proxy_is_offered_xclient_and_believed() {
+    let node = FakeNode::pop3().await;
+    let site = Site::start(Spec {
+        listen: |listener| listener.trusted_networks = vec!["127.0.0.0/8".parse().unwrap()],
+        ..Spec::new(&[node.port])
+    })
+    .await;
+    let mut client = site.connect(Door::Pop3Tls).await;
+    assert!(client.line().await.starts_with("+OK [XCLIENT] "));
+    assert!(client.ask("XCLIENT ADDR=192.0.2.51 PORT=4711 TTL=5").await.starts_with("+OK"));
+    client.ask("USER alice").await;
+    assert!(client.ask("XCLIENT ADDR=192.0.2.52").await.starts_with("-ERR "), "too late");
+    client.ask("USER alice").await;
+    assert_eq!(client.ask("PASS whence-Pa55").await, "+OK Logged in.");
+    logged(&["\"message\":\"login\"", "\"client\":\"192.0.2.51:4711\""], 1).await;
+    site.end(&["whence-Pa55"]).await;
+}
+
+#[tokio::test]
 async fn r_pop_06_quit_before_the_login_says_ok_and_closes() {
     let site = Site::with(&[FakeNode::dead().await]).await;
     for door in [Door::Pop3Tls, Door::Pop3Clear] {
@@ -115,4 +138,39 @@ async fn r_pop_07_user_pass_and_stat_in_one_segment_are_answered_in_order() {
     client.closed().await;
     assert_eq!(node.commands(), ["STAT", "QUIT"]);
     site.end(&["piped-Pa55"]).await;
+}
+
+#[tokio::test]
+async fn r_pop_04_what_the_nodes_can_do_is_announced_before_the_login() {
+    let lines = [&b"TOP"[..], b"UIDL", b"EXPIRE NEVER", b"IMPLEMENTATION secret", b"UTF8", b"AUTH=OAUTHBEARER"];
+    let session = session::Settings {
+        pop3_capabilities: Some(Arc::new(lines.into_iter().collect())),
+        ..testkit::settings::session()
+    };
+    let site = Site::start(Spec { session, ..Spec::new(&[FakeNode::dead().await]) }).await;
+    let mut client = site.greeted(Door::Pop3Tls).await;
+    client.ask("CAPA").await;
+    let expected = "RESP-CODES|AUTH-RESP-CODE|PIPELINING|USER|SASL PLAIN LOGIN OAUTHBEARER|EXPIRE NEVER|TOP|UIDL";
+    assert_eq!(client.until_dot().await.join("|"), expected);
+    site.end(&[]).await;
+}
+
+#[tokio::test]
+async fn r_pop_08_lines_over_the_limit_and_nul_are_errors_and_the_session_goes_on() {
+    let node = FakeNode::pop3().await;
+    let site = Site::with(&[node.port]).await;
+    let mut client = site.greeted(Door::Pop3Tls).await;
+    assert!(client.ask(&format!("USER {}", "x".repeat(1020))).await.starts_with("-ERR "));
+    assert!(client.ask(&format!("AUTH PLAIN {}", "A".repeat(16 * 1024))).await.starts_with("-ERR "));
+    assert!(client.ask("USER al\0ice").await.starts_with("-ERR "));
+    assert_eq!(client.ask("AUTH PLAIN").await, "+ ");
+    assert!(client.ask(&"A".repeat(16 * 1024 + 1)).await.starts_with("-ERR "));
+    assert_eq!(node.connections(), 0);
+    assert!(client.ask("USER alice").await.starts_with("+OK"));
+    assert_eq!(client.ask("PASS short-Pa55").await, "+OK Logged in.");
+    let mut client = site.greeted(Door::Pop3Tls).await;
+    client.send("x".repeat(70_000)).await;
+    assert!(client.line().await.starts_with("-ERR "));
+    client.closed().await;
+    site.end(&["short-Pa55"]).await;
 }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::client::{Client, DEADLINE, text};
-use crate::node::FakeNode;
+use crate::node::{FakeNode, WRONG};
 use crate::site::{Door, Site, Spec, certificate};
 
 /// The commands that begin TLS, and what agrees to it.
@@ -88,6 +88,20 @@ async fn r_tls_03_nothing_said_in_clear_text_counts_under_tls() {
     assert!(client.ask("USER alice").await.starts_with("+OK"));
     assert!(client.ask("PASS under-Pa55").await.starts_with("+OK"));
     assert_eq!(node.logins(), [("alice".into(), "under-Pa55".into())]);
+    // IMAP's only state is that of a SASL exchange. The upgrade inside of one is a bad response to it.
+    let mut client = site.greeted(Door::ImapStartTls).await;
+    client.send("a AUTHENTICATE LOGIN\r\n").await;
+    assert!(client.line().await.starts_with("+ "));
+    client.send("YWxpY2U=\r\n").await;
+    assert!(client.line().await.starts_with("+ "));
+    client.send("b STARTTLS\r\n").await;
+    assert!(client.line().await.starts_with("a BAD "));
+    assert!(client.command("c", "STARTTLS").await.starts_with("c OK "));
+    let mut client = client.handshake(site.client_tls()).await;
+    client.send("YmVmb3JlLVBhNTU=\r\n").await;
+    // Not a response any more, but a tag without a command.
+    assert!(client.line().await.starts_with("YmVmb3JlLVBhNTU= BAD "));
+    assert_eq!(node.connections(), 1);
     site.end(&["before-Pa55", "under-Pa55"]).await;
 }
 
@@ -126,6 +140,7 @@ async fn r_tls_05_under_tls_there_is_no_second_upgrade() {
         assert!(client.ask("CAPA").await.starts_with("+OK"));
         assert!(!client.until_dot().await.contains(&"STLS".to_owned()));
         assert!(client.ask("STLS").await.starts_with("-ERR "));
+        assert!(client.ask("USER alice").await.starts_with("+OK"), "and the session goes on");
     }
     site.end(&[]).await;
 }
@@ -152,17 +167,128 @@ async fn a_client_that_is_slow_with_its_handshake_does_not_keep_others_waiting()
 }
 
 #[tokio::test]
-async fn tls_1_1_is_refused() {
-    let site = Site::with(&[FakeNode::dead().await]).await;
-    let mut socket = TcpStream::connect(site.address(Door::ImapTls)).await.unwrap();
-    // A ClientHello of TLS 1.1 with one cipher suite and no extensions.
-    let hello = [&[0x01, 0, 0, 41, 0x03, 0x02][..], &[7; 32], &[0, 0, 2, 0x00, 0x2f, 1, 0]].concat();
-    let record = [&[0x16, 0x03, 0x01, 0, hello.len() as u8][..], &hello].concat();
-    socket.write_all(&record).await.unwrap();
-    let mut alert = Vec::new();
-    timeout(DEADLINE, socket.read_to_end(&mut alert)).await.unwrap().unwrap();
-    assert_eq!(alert.first(), Some(&0x15), "an alert: {alert:?}");
+async fn r_tls_09_clear_text_on_a_tls_port_gets_no_clear_text() {
+    let node = FakeNode::imap().await;
+    let site = Site::with(&[node.port]).await;
+    for door in [Door::ImapTls, Door::Pop3Tls] {
+        for clear in
+            ["a LOGIN alice clear-Pa55\r\n", "USER alice\r\nPASS clear-Pa55\r\n", "GET / HTTP/1.1\r\n\r\n", "\r\n"]
+        {
+            let mut client = Client::clear(site.address(door)).await;
+            client.send(clear).await;
+            client.half_close().await;
+            let rest = client.rest().await;
+            assert!(rest.is_empty() || (rest[0] == 0x15 && rest.len() == 7), "{door:?} {clear:?}: {:?}", text(&rest));
+        }
+    }
+    assert_eq!(node.connections(), 0);
+    site.end(&["clear-Pa55"]).await;
+}
+
+#[tokio::test]
+async fn r_tls_09_tls_on_a_clear_text_port_gets_two_error_lines_at_most() {
+    let site = Site::start(Spec { cleartext_login: true, ..Spec::new(&[FakeNode::dead().await]) }).await;
+    for door in [Door::ImapStartTls, Door::ImapClear, Door::Pop3StartTls, Door::Pop3Clear] {
+        // Hellos are random, and so are the line ends in them.
+        for _ in 0..20 {
+            let mut tls = ClientConnection::new(site.client_tls(), "localhost".try_into().unwrap()).unwrap();
+            let mut hello = Vec::new();
+            tls.write_tls(&mut hello).unwrap();
+            let mut client = site.greeted(door).await;
+            client.send([&hello[..], b"\n\n\n\n"].concat()).await;
+            let rest = text(&client.rest().await);
+            let lines: Vec<&str> = rest.split_inclusive("\r\n").collect();
+            assert!(lines.len() <= 2 && !lines.is_empty(), "{door:?}: {lines:?}");
+            let is_error = |line: &&str| ["* BAD ", "* BYE ", "-ERR "].iter().any(|error| line.starts_with(error));
+            assert!(lines.iter().all(|line| is_error(line) && line.ends_with("\r\n")), "{door:?}: {lines:?}");
+        }
+    }
     site.end(&[]).await;
+}
+
+/// Under TLS from the start, and under TLS after the command.
+async fn protected(site: &Site) -> Vec<(bool, Client)> {
+    vec![
+        (true, site.greeted(Door::ImapTls).await),
+        (true, upgraded(site, UPGRADES[0]).await),
+        (false, site.greeted(Door::Pop3Tls).await),
+        (false, upgraded(site, UPGRADES[1]).await),
+    ]
+}
+
+#[tokio::test]
+async fn r_tls_10_every_orderly_close_says_close_notify() {
+    let (imap, pop3) = (FakeNode::imap().await, FakeNode::pop3().await);
+    let spec = || Spec { pop3_port: Some(pop3.port), ..Spec::new(&[imap.port]) };
+    let site = Site::start(spec()).await;
+    // What the client sends, in IMAP and in POP3, before all is over. `rest` fails where a close is not told.
+    let endings: [(&str, String, String); 6] = [
+        ("goodbye", "a LOGOUT\r\n".to_owned(), "QUIT\r\n".to_owned()),
+        ("bad commands", "a what\r\n".repeat(20), "WHAT\r\n".repeat(20)),
+        ("another protocol", "GET / HTTP/1.1\r\n\r\n".to_owned(), "GET / HTTP/1.1\r\n\r\n".to_owned()),
+        ("a line without end", "x".repeat(100_000), "x".repeat(100_000)),
+        (
+            "wrong passwords",
+            format!("a LOGIN alice {WRONG}\r\n").repeat(5),
+            format!("USER alice\r\nPASS {WRONG}\r\n").repeat(5),
+        ),
+        (
+            "the node's goodbye",
+            "a LOGIN alice notify-Pa55\r\nb LOGOUT\r\n".to_owned(),
+            "USER alice\r\nPASS notify-Pa55\r\nQUIT\r\n".to_owned(),
+        ),
+    ];
+    for (what, in_imap, in_pop3) in &endings {
+        for (is_imap, mut client) in protected(&site).await {
+            client.send(if is_imap { in_imap } else { in_pop3 }).await;
+            let rest = text(&client.rest().await);
+            assert!(rest.ends_with("\r\n"), "{what}, IMAP: {is_imap}: {rest}");
+        }
+    }
+    // A client that says goodbye to TLS hears the same, before its login and behind it.
+    for (is_imap, mut client) in protected(&site).await {
+        client.half_close().await;
+        client.closed().await;
+        drop((is_imap, client));
+    }
+    // The operator's goodbye.
+    let waiting = protected(&site).await;
+    let stopped = tokio::spawn(site.end(&[WRONG, "notify-Pa55"]));
+    for (is_imap, mut client) in waiting {
+        let rest = text(&client.rest().await);
+        assert!(rest.starts_with("* BYE ") || rest.starts_with("-ERR "), "IMAP: {is_imap}: {rest}");
+    }
+    timeout(DEADLINE, stopped).await.unwrap().unwrap();
+    // The end of patience with a client that says nothing.
+    let site = Site::start(Spec { login_timeout: Duration::from_millis(500), ..spec() }).await;
+    for (is_imap, mut client) in protected(&site).await {
+        let rest = text(&client.rest().await);
+        assert!(rest.starts_with("* BYE ") || rest.starts_with("-ERR "), "IMAP: {is_imap}: {rest}");
+    }
+    site.end(&[]).await;
+}
+
+#[tokio::test]
+async fn r_tls_10_a_fin_inside_a_line_executes_nothing() {
+    let (imap, pop3) = (FakeNode::imap().await, FakeNode::pop3().await);
+    let site = Site::start(Spec { cleartext_login: true, pop3_port: Some(pop3.port), ..Spec::new(&[imap.port]) }).await;
+    let cut_short = |is_imap: bool| match is_imap {
+        true => ["a LOGIN alice cut-Pa55", "a LOGIN alice cut-Pa55\r", "a LOGIN alice {7}", "a LOGOUT", "a NOOP"],
+        false => ["PASS cut-Pa55", "PASS cut-Pa55\r", "AUTH PLAIN AGFsaWNlAGN1dC1QYTU1", "QUIT", "CAPA"],
+    };
+    for nth in 0..5 {
+        let clear = [(true, site.greeted(Door::ImapClear).await), (false, site.greeted(Door::Pop3Clear).await)];
+        for (is_imap, mut client) in protected(&site).await.into_iter().chain(clear) {
+            if !is_imap {
+                assert!(client.ask("USER alice").await.starts_with("+OK"));
+            }
+            client.send(cut_short(is_imap)[nth]).await;
+            client.half_close().await;
+            client.closed().await;
+        }
+    }
+    assert_eq!((imap.connections(), pop3.connections()), (0, 0));
+    site.end(&["cut-Pa55"]).await;
 }
 
 #[tokio::test]
