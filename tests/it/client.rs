@@ -66,6 +66,15 @@ impl Client {
         Self { from, stream: Box::new(socket), unread: Vec::new() }
     }
 
+    /// From this address of the machine.
+    pub async fn clear_from(from: std::net::IpAddr, address: SocketAddr) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        let socket = socket.connect(address).await.unwrap();
+        socket.set_nodelay(true).unwrap();
+        Self { from: Origin::of(&socket), stream: Box::new(socket), unread: Vec::new() }
+    }
+
     pub async fn tls(address: SocketAddr, config: Arc<rustls::ClientConfig>) -> Self {
         let client = Self::clear(address).await;
         client.handshake(config).await

@@ -1,0 +1,164 @@
+//! The real program as a process of its own: for what only a process has, its memory and its descriptors.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::client::DEADLINE;
+use crate::site::certificate;
+
+/// Which listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Clear,
+    StartTls,
+    Tls,
+}
+
+pub struct Process {
+    child: Child,
+    addresses: Vec<SocketAddr>,
+    tls: Arc<rustls::ClientConfig>,
+    log: Arc<Mutex<Vec<String>>>,
+    _dir: TempDir,
+}
+
+impl Process {
+    /// A mailferry for this node, with so many descriptors, soft and hard limit.
+    pub async fn start(node: u16, descriptors: (u32, u32)) -> Self {
+        let dir = TempDir::new().unwrap();
+        fs::write(dir.path().join("users"), "alice a\n").unwrap();
+        let files = certificate(&dir, "localhost");
+        let roots = mailferry::net::tls::load_roots(&files.chain).unwrap();
+        let listener = |tls: &str, cleartext: &str| {
+            format!("[[listener]]\nprotocol = \"imap\"\naddress = \"127.0.0.1:0\"\ntls = \"{tls}\"\n{cleartext}\n")
+        };
+        let text = format!(
+            "[server]\nhostname = \"mail.example.net\"\nauth_failure_delay = \"1s\"\n[log]\nformat = \"json\"\n\
+             [tls]\ncertificates = [{{ chain = \"mail.pem\", key = \"mail.key\" }}]\n{}{}{}\
+             [directory]\ntype = \"file\"\npath = \"users\"\n\
+             [[island]]\nname = \"a\"\ntls = \"off\"\n\
+             nodes = [{{ name = \"left\", host = \"127.0.0.1\", imap_port = {node} }}]\n\
+             [island.probe]\ninterval = \"1h\"\n",
+            listener("off", "cleartext_login = true"),
+            listener("starttls", ""),
+            listener("implicit", ""),
+        );
+        fs::write(dir.path().join("proxy.toml"), text).unwrap();
+        let (soft, hard) = descriptors;
+        let mut child = Command::new("sh")
+            .arg("-c")
+            .arg(format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" run --config \"$1\""))
+            .arg(env!("CARGO_BIN_EXE_mailferry"))
+            .arg(dir.path().join("proxy.toml"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let page = Arc::clone(&log);
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| page.lock().unwrap().push(line)));
+        let tls = mailferry::net::tls::client_config(roots).unwrap();
+        let mut process = Self { child, addresses: Vec::new(), tls, log, _dir: dir };
+        process.logged(&["\"message\":\"ready\""]).await;
+        let address = |line: String| line.split("\"address\":\"").nth(1)?.split('"').next()?.parse().ok();
+        process.addresses = process.lines(&["\"message\":\"listening\""]).into_iter().filter_map(address).collect();
+        assert_eq!(process.addresses.len(), 3);
+        process
+    }
+
+    pub fn client_tls(&self) -> Arc<rustls::ClientConfig> {
+        Arc::clone(&self.tls)
+    }
+
+    pub fn address(&self, way: Way) -> SocketAddr {
+        self.addresses[way as usize]
+    }
+
+    /// A client from an address of its own.
+    pub async fn connect(&self, way: Way, number: u16) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        let [high, low] = number.to_be_bytes();
+        socket.bind(SocketAddr::new(Ipv4Addr::new(127, 7, high, low).into(), 0)).unwrap();
+        let socket =
+            timeout(DEADLINE, socket.connect(self.address(way))).await.expect("not connected in time").unwrap();
+        socket.set_nodelay(true).unwrap();
+        socket
+    }
+
+    /// The lines of its log that hold all of these, up to now.
+    pub fn lines(&self, parts: &[&str]) -> Vec<String> {
+        let log = self.log.lock().unwrap();
+        log.iter().filter(|line| parts.iter().all(|part| line.contains(part))).cloned().collect()
+    }
+
+    /// The first such line, as soon as it is there.
+    pub async fn logged(&self, parts: &[&str]) -> String {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(line) = self.lines(parts).into_iter().next() {
+                return line;
+            }
+            assert!(Instant::now() < deadline, "no line with {parts:?} in {:?}", self.log.lock().unwrap());
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Memory that it holds, in octets, as soon as it does not become more.
+    pub async fn memory(&self) -> u64 {
+        // Hundreds of handshakes take their time where other tests run as well.
+        let deadline = Instant::now() + DEADLINE * 6;
+        let (mut most, mut calm) = (0, 0);
+        while calm < 20 {
+            assert!(Instant::now() < deadline, "its memory still grows: {most}");
+            sleep(Duration::from_millis(10)).await;
+            let now = self.status("VmRSS:") * 1024;
+            calm = if now > most { 0 } else { calm + 1 };
+            most = most.max(now);
+        }
+        most
+    }
+
+    /// Leaves it with the descriptors that it has, and not one more.
+    pub fn take_descriptors(&self) {
+        let all = format!("/proc/{}/fd", self.child.id());
+        let lowest_free = (0..).find(|number| fs::symlink_metadata(format!("{all}/{number}")).is_err());
+        self.limit_descriptors(lowest_free.unwrap());
+    }
+
+    /// Lets it have more again.
+    pub fn give_descriptors(&self) {
+        self.limit_descriptors(1_000);
+    }
+
+    fn limit_descriptors(&self, soft: u64) {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let limit = Rlimit { current: Some(soft), maximum: Some(1_000) };
+        prlimit(Pid::from_raw(self.child.id() as i32), Resource::Nofile, limit).unwrap();
+    }
+
+    /// Descriptors that are open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    fn status(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
