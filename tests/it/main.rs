@@ -14,6 +14,7 @@ mod handshakes;
 mod imap;
 mod limits;
 mod logs;
+mod malice;
 mod node;
 mod pipelining;
 mod pop3;

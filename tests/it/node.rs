@@ -36,6 +36,8 @@ pub struct Seen {
     pub octets: Shared<Vec<u8>>,
     /// User and password of each login that was tried.
     pub logins: Shared<Vec<(Vec<u8>, Vec<u8>)>>,
+    /// Floods that came to an end because everything was taken.
+    pub swallowed: AtomicUsize,
     /// Commands after a login.
     pub commands: Shared<Vec<String>>,
     open: watch::Sender<usize>,
@@ -146,6 +148,18 @@ impl Conn {
         let _ = self.stream.write_all(octets.as_ref()).await;
     }
 
+    /// Sends this over and over until nobody takes it any more, or so many octets were taken.
+    pub async fn flood(&mut self, octets: &[u8], most: usize) {
+        let mut taken = 0;
+        while let Ok(count) = self.stream.write(octets).await {
+            taken += count;
+            if taken >= most {
+                self.seen.swallowed.fetch_add(1, Ordering::SeqCst);
+                return;
+            }
+        }
+    }
+
     /// The next line without its CRLF, or nothing when the peer has closed.
     pub async fn line(&mut self) -> Option<String> {
         loop {
@@ -169,6 +183,11 @@ impl Conn {
     /// Says that nothing more comes.
     pub async fn half_close(&mut self) {
         let _ = self.stream.shutdown().await;
+    }
+
+    /// Whether a write would fail: the peer has reset the connection, or closed it before the last one.
+    pub fn has_hung_up(&self) -> bool {
+        self.stream.try_write(b"").is_err() || self.stream.take_error().is_ok_and(|error| error.is_some())
     }
 
     /// Waits for the peer to close.
