@@ -2,7 +2,7 @@
 # Installs what the demo or the tests need and this machine lacks, and nothing else.
 #
 #   scripts/install.sh demo     slapd, Dovecot, curl, openssl, a C compiler
-#   scripts/install.sh test     the same, and the mail clients that the tests log in with
+#   scripts/install.sh test     the same, the mail clients that the tests log in with, and a balancer (HAProxy)
 #   scripts/install.sh missing  installs nothing: prints what `test` would install, and fails if there is anything
 #
 # Needs apt and root (or sudo) only when something is missing. Where it cannot install, it names the packages and
@@ -36,6 +36,15 @@ int main(void) { return EXIT_SUCCESS; }' | cc -x c -o "$program" -
     return "$result"
 }
 
+a_cxx_program_compiles() {
+    local program
+    program=$(mktemp) && echo '#include <vector>
+int main() { return static_cast<int>(std::vector<int>().size()); }' | c++ -x c++ -o "$program" -
+    local result=$?
+    rm -f "$program"
+    return "$result"
+}
+
 look_for_demo_parts() {
     need slapd command -v slapd
     need ldap-utils command -v ldapsearch
@@ -55,6 +64,8 @@ look_for_test_parts() {
     need fetchmail command -v fetchmail
     need getmail6 command -v getmail
     need python3 command -v python3
+    need g++ a_cxx_program_compiles # for the fuzzer's own library
+    need haproxy command -v haproxy
 }
 
 # Debian starts a service as soon as its package is there, unless this script says no (101).
@@ -85,7 +96,7 @@ install_missing() {
         apt update
         apt install -y --no-install-recommends "${missing[@]}" >/dev/null
     fi
-    echo "installed; no service was started (a reboot would start those that Debian enables: slapd, dovecot)"
+    echo "installed; no service was started (a reboot would start those that Debian enables: slapd, dovecot, haproxy)"
 }
 
 give_up() {

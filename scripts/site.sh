@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # A whole mail site in one temporary folder, on free loopback ports: a test CA, two slapds with six users, two islands of
-# two Dovecots each, and mailferry in front when asked for. Nothing of the host's configuration is read or changed.
+# two Dovecots each, and mailferry and a balancer in front when asked for. Nothing of the host's configuration is read or changed.
 #
 #   scripts/site.sh
 #
 # It stays in the foreground and obeys lines on its standard input, answering each with `ok` or `failed …`:
 #
-#   start|stop|kill|freeze|thaw NAME     a-left a-right b-left b-right directory directory2 mailferry
+#   start|stop|kill|freeze|thaw NAME     a-left a-right b-left b-right directory directory2 mailferry balancer
 #   move USER ISLAND                     with mailbox and account; the old island then knows no such user
 #   copy USER ISLAND                     the same, but the old island goes on knowing the user
 #
@@ -16,6 +16,7 @@
 #
 # As root it runs Dovecot under Debian's users, as anybody else under that user. MAILFERRY names the program that
 # `start mailferry` runs. CROWD is how many nameless users the site has besides: crowd1, crowd2, … (default 0).
+# FORWARD is how the nodes hear where a client comes from: the islands' `forward` (default: they do not).
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 SCRIPTS=$(cd "$(dirname "$0")" && pwd)
@@ -31,6 +32,8 @@ SCRIPTS=$(cd "$(dirname "$0")" && pwd)
 . "$SCRIPTS/site/nodes.sh"
 # shellcheck source=scripts/site/ferry.sh
 . "$SCRIPTS/site/ferry.sh"
+# shellcheck source=scripts/site/balancer.sh
+. "$SCRIPTS/site/balancer.sh"
 
 START_TIMEOUT=30 # seconds for one process to accept connections
 STOP_TIMEOUT=10  # seconds for one process to end when asked
@@ -93,6 +96,7 @@ start_site() {
             write_node "${name%-*}" "${name#*-}"
         done
         write_ferry
+        write_balancer
         write_environment
         if start_directory directory && start_directory directory2 &&
             start_node a-left && start_node a-right && start_node b-left && start_node b-right; then
@@ -128,7 +132,7 @@ obey() {
             "${verb}_user" "$name" "$island" && echo ok || echo "failed: $verb $name $island"
             continue
         fi
-        if [[ ! $name =~ ^([ab]-(left|right)|directory2?|mailferry)$ ]]; then
+        if [[ ! $name =~ ^([ab]-(left|right)|directory2?|mailferry|balancer)$ ]]; then
             echo "failed: no process is called '$name'"
             continue
         fi
@@ -151,6 +155,7 @@ begin() { # begin NAME
     case $1 in
     directory | directory2) start_directory "$1" ;;
     mailferry) start_ferry ;;
+    balancer) start_balancer ;;
     *) start_node "$1" ;;
     esac
 }

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # The islands' nodes: Dovecots, two for each island, with the same Maildirs. Sourced by site.sh.
-# A node's name is island-node (a-left); each has IMAP and POP3, with STARTTLS and with implicit TLS.
+# A node's name is island-node (a-left); each has IMAP and POP3, with STARTTLS and with implicit TLS,
+# and the same again behind a PROXY header. mailferry's own address is trusted to say whose connection it is.
 
 REUSED=500 # mailboxes that one process serves, one after the other
 SPARE=2    # processes that wait for a mailbox
@@ -86,6 +87,8 @@ default_internal_group = $DOVECOT_GROUP
 default_login_user = $DOVENULL_USER
 first_valid_uid = 1
 mail_max_userip_connections = 100
+login_trusted_networks = 127.0.0.1
+haproxy_trusted_networks = 127.0.0.1
 shutdown_clients = yes
 service anvil {
   chroot =
@@ -117,6 +120,15 @@ service imap-login {
     port = $(value_of "${port}_IMAPS")
     ssl = yes
   }
+  inet_listener imap_proxied {
+    port = $(value_of "${port}_IMAP_PROXIED")
+    haproxy = yes
+  }
+  inet_listener imaps_proxied {
+    port = $(value_of "${port}_IMAPS_PROXIED")
+    ssl = yes
+    haproxy = yes
+  }
 }
 service pop3-login {
   chroot =
@@ -127,6 +139,15 @@ service pop3-login {
   inet_listener pop3s {
     port = $(value_of "${port}_POP3S")
     ssl = yes
+  }
+  inet_listener pop3_proxied {
+    port = $(value_of "${port}_POP3_PROXIED")
+    haproxy = yes
+  }
+  inet_listener pop3s_proxied {
+    port = $(value_of "${port}_POP3S_PROXIED")
+    ssl = yes
+    haproxy = yes
   }
 }
 END

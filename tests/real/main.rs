@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::print_stderr, reason = "a failed test shows the log")]
 
+mod addresses;
 mod clients;
 mod load;
 mod losing;
