@@ -12,6 +12,7 @@ PATH=$PATH:/usr/sbin:/sbin
 SCRIPTS=$(cd "$(dirname "$0")" && pwd)
 
 PATIENCE=10 # seconds for something to appear in a log
+CLIENT=127.0.0.7 # where the mail clients are; mailferry and the nodes are at 127.0.0.1
 
 main() {
     case ${1-} in
@@ -42,7 +43,7 @@ build() {
 start_everything() {
     say "Starting slapd, two islands of two Dovecots each, and mailferry."
     local answer
-    coproc SITE { exec "$SCRIPTS/site.sh"; }
+    coproc SITE { FORWARD=id exec "$SCRIPTS/site.sh"; }
     trap leave EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
@@ -63,6 +64,7 @@ two_islands_one_address() {
     show_login anna a
     FIRST=$NODE
     show_login bela b
+    say "The nodes know where their clients are (rip=$CLIENT), for mailferry introduces them."
 }
 
 a_node_dies() {
@@ -123,7 +125,7 @@ show_login() {
     local uid=$1 island=$2 url="$ADDRESS/INBOX;MAILINDEX=1" before after start login line
     before=$(count_logins "$uid")
     start=${EPOCHREALTIME/[.,]/}
-    curl --silent --show-error --max-time 60 --cacert "$CA" --user "$uid:$(password_of "$uid")" \
+    curl --silent --show-error --max-time 60 --interface "$CLIENT" --cacert "$CA" --user "$uid:$(password_of "$uid")" \
         --output "$FOLDER/$uid.eml" "$url" || fail "$uid could not read the message"
     MILLISECONDS=$(((${EPOCHREALTIME/[.,]/} - start) / 1000))
     cmp "$FOLDER/$uid.eml" "$MESSAGES/$uid/1.eml" >&2 || fail "this is not the message that $uid has"
@@ -140,6 +142,7 @@ show_login() {
     *) false ;;
     esac || fail "mailferry says that $NODE served $uid, the Dovecots say otherwise"
     line=$(grep -E "$(node_login "$uid")" "$FOLDER/log/$island-$NODE.log" | tail -n 1)
+    if [[ $line != *"rip=$CLIENT,"* ]]; then fail "the node does not know that the client is at $CLIENT: $line"; fi
 
     say "$BOLD$uid$PLAIN of island $BOLD$island$PLAIN:  curl --user $uid:… '$url'"
     sed -n 's/\r$//; /^Subject: /p; /^$/,$p' "$FOLDER/$uid.eml" | sed "s/^/    $DIM|$PLAIN /"

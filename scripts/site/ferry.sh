@@ -62,13 +62,12 @@ END
 
 island() { # island NAME TLS LEFT_IMAP LEFT_POP3 RIGHT_IMAP RIGHT_POP3
     local forward=
-    if [ -n "${FORWARD-}" ]; then forward="forward = \"$FORWARD\""; fi
+    if [ -n "${FORWARD-}" ]; then forward=$'\n'"forward = \"$FORWARD\""; fi
     cat <<END
 [[island]]
 name = "$1"
 tls = "$2"
-ca = "$FOLDER/tls/ca.pem"
-$forward
+ca = "$FOLDER/tls/ca.pem"$forward
 nodes = [
     { name = "left", host = "127.0.0.1", imap_port = $3, pop3_port = $4, tls_name = "localhost" },
     { name = "right", host = "127.0.0.1", imap_port = $5, pop3_port = $6, tls_name = "localhost" },
