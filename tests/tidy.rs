@@ -232,30 +232,6 @@ fn the_session_reads_as_a_straight_line() {
 }
 
 #[test]
-fn every_requirement_of_the_login_phase_has_a_test_of_its_number() {
-    let mut all = String::new();
-    let mut files = Vec::new();
-    for folder in ["src", "tests"] {
-        walk(Path::new(folder), &mut files);
-    }
-    for file in files {
-        all.push_str(&fs::read_to_string(file).unwrap());
-    }
-    let families: [(&str, &[u32]); 5] = [
-        ("tls", &[1, 2, 3, 4, 5]),
-        ("imap", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15, 17, 18, 19, 20, 21]),
-        ("pop", &[1, 2, 3, 4, 5, 6, 7]),
-        ("sasl", &[1, 2, 3, 4, 5]),
-        ("pipe", &[1, 2, 3, 4, 5, 6, 7]),
-    ];
-    for (family, numbers) in families {
-        for number in numbers {
-            assert!(all.contains(&format!("fn r_{family}_{number:02}_")), "R-{}-{number:02}", family.to_uppercase());
-        }
-    }
-}
-
-#[test]
 fn the_readme_fits_on_a_few_screens() {
     let lines = fs::read_to_string("README.md").unwrap().lines().count();
     assert!(lines <= 150, "README.md has {lines} lines");
