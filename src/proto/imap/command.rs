@@ -227,13 +227,18 @@ fn authenticate(input: &[u8]) -> Parse<'_, Command> {
 fn identity(input: &[u8]) -> Parse<'_, Command> {
     let mut facts = Facts::default();
     let content = alt((map(id_nil, |()| None), map(id_string(ID_VALUE_MAX), Some)));
-    let pair = separated_pair(id_string(ID_KEY_MAX), tag(" "), content);
-    let noted = map(pair, |(key, content)| {
+    let mut pair = separated_pair(id_string(ID_KEY_MAX), tag(" "), content);
+    let mut left = ID_PAIRS_MAX;
+    let noted = |input| {
+        // Before it is read: each literal has the grammar run over everything once more.
+        left = left.checked_sub(1).ok_or(Err::Error(Stop::Mismatch))?;
+        let (input, (key, content)) = pair.parse(input)?;
         if let (Some(fact), Some(content)) = (fact(key.expose()), content) {
             facts.note(fact, content.expose());
         }
-    });
-    let pairs = verify(separated_list0(tag(" "), noted), |pairs: &Vec<()>| pairs.len() <= ID_PAIRS_MAX);
+        Ok((input, ()))
+    };
+    let pairs = separated_list0(tag(" "), noted);
     // Python's aioimaplib writes spaces at the inner side of the parentheses.
     let list = delimited((tag("("), opt(tag(" "))), pairs, (opt(tag(" ")), tag(")")));
     let (input, ()) = alt((id_nil, value((), list))).parse(input)?;

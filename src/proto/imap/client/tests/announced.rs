@@ -211,6 +211,8 @@ fn r_imap_18_id_is_checked_answered_and_forgotten() {
         (format!("a ID (\"k\" {{1025+}}\r\n{})\r\n", "v".repeat(1025)), "a BAD Literal too long\r\n"),
         ("a ID ({1}\r\nk {0}\r\n)\r\n".to_owned(), "+ Go on\r\n+ Go on\r\n* ID NIL\r\na OK ID done\r\n"),
         (format!("a ID ({}\r\n", " ".repeat(40_000)), "a BAD Line too long\r\n"),
+        // One pair too many is refused before its literal is read, or thousands of empty ones would be.
+        (format!("a ID ({}\"\" {{0}}\r\n", "\"\" {0+}\r\n ".repeat(30)), BAD),
     ] {
         assert_eq!(says(&octets), said, "{:.80}", octets);
     }
