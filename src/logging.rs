@@ -2,6 +2,7 @@
 //!
 //! Libraries are heard from `warn` up whatever the level is: some of them print whole protocol messages below that,
 //! and no secret may reach the log at any level. ldap3 is not heard at all: what matters of it, `directory` says itself.
+//! rustls is heard of defects only: any stranger can cause its warnings, as often as he likes.
 
 use std::io::{IsTerminal, stderr};
 
@@ -34,6 +35,7 @@ pub fn start(settings: &Settings) {
     let filter = Targets::new()
         .with_target("mailferry", settings.level)
         .with_target("ldap3", LevelFilter::OFF)
+        .with_target("rustls", LevelFilter::ERROR)
         .with_default(LevelFilter::WARN.min(settings.level.into()));
     let lines = fmt::layer().with_writer(stderr).with_target(false);
     let layer = match settings.format {
