@@ -13,18 +13,22 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// For a client's TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Failed logins that a connection may have, whatever was the reason: each may cost a look-up and a line in the log.
+const FAILED_LOGINS_MAX: u32 = 10;
+
 /// What is left of one connection's time and patience.
 pub(super) struct Budget {
     deadline: Instant,
     login_received: Instant,
     refused: u32,
+    failed: u32,
 }
 
 impl Budget {
     /// Starts at accept; `login_timeout` is all the time there is until a login succeeds.
     pub(super) fn new(login_timeout: Duration) -> Self {
         let now = Instant::now();
-        Self { deadline: now + login_timeout, login_received: now, refused: 0 }
+        Self { deadline: now + login_timeout, login_received: now, refused: 0, failed: 0 }
     }
 
     /// When the next command must be complete.
@@ -67,6 +71,18 @@ impl Budget {
     /// Whether the first beat has passed.
     pub(super) fn is_late(&self, interval: Duration) -> bool {
         self.login_received.elapsed() >= interval
+    }
+
+    /// Whether less than `interval` was left when the login was received. It must not be tried: a refusal in time would
+    /// say who is unknown, and a right password would be known by being accepted, however often it was tried.
+    pub(super) fn is_last_beat(&self, interval: Duration) -> bool {
+        self.deadline.saturating_duration_since(self.login_received) < interval
+    }
+
+    /// Counts a login that failed, for whatever reason. Whether it was the last that this connection may have.
+    pub(super) fn login_failed(&mut self) -> bool {
+        self.failed += 1;
+        self.failed >= FAILED_LOGINS_MAX
     }
 
     /// Counts a refused login. Whether it was the last that this connection may have.

@@ -106,7 +106,7 @@ pub(super) async fn refuse(
     drain: &Drain,
 ) -> Result<Client, End> {
     let verdict = failure.verdict();
-    let mut last = matches!(failure, Failure::TooManyFailures);
+    let mut last = budget.login_failed() || matches!(failure, Failure::TooManyFailures);
     if verdict.guess {
         let (delay, from) = (context.settings.auth_failure_delay, client.origin.client.ip());
         // Before the wait, or the same network could try as often as it likes meanwhile.
@@ -117,7 +117,7 @@ pub(super) async fn refuse(
             warn!("a refusal took longer than auth_failure_delay: set it higher, or unknown users can be told apart");
         }
         client.unless_gone(sleep_until(due), drain).await?;
-        last = budget.login_refused(context.limits.failed_logins_max());
+        last |= budget.login_refused(context.limits.failed_logins_max());
     }
     if last && let Failure::Refused(refusal) = &mut failure {
         // There will be nobody to answer it.

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use rustls::{ClientConfig, ServerConfig};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use self::connect::LoginAccepted;
 use self::end::{End, Stage, Who, Why};
@@ -185,9 +185,20 @@ async fn log_in(
         record.login_begins(&request);
         let origin = Arc::clone(&client.origin);
         let login = connect::Login { request: &request, origin: &origin, deadline: budget.deadline() };
-        let tried = budget.within_login(attempt(context, door, &login, record));
+        let tried = budget.within_login(async {
+            if budget.is_last_beat(context.settings.auth_failure_delay) {
+                // Its answer is that of a login for which the time was too short.
+                std::future::pending::<()>().await;
+            }
+            attempt(context, door, &login, record).await
+        });
         match client.unless_gone(tried, drain).await {
             Err(end) => {
+                if end.who != Who::Operator && record.is_being_judged() {
+                    // Nodes take their time over a wrong password, and none over a right one: who does not wait for the
+                    // answer has most likely heard it.
+                    context.limits.failed_login(origin.client.ip(), Instant::now().into_std());
+                }
                 record.login_failed(&Failure::Abandoned);
                 return Err(end);
             }

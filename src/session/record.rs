@@ -183,6 +183,13 @@ impl Record {
         }
     }
 
+    /// Whether a node has the credentials and has not answered, or has refused them and the directory is asked whether
+    /// it is still the right one.
+    pub(super) fn is_being_judged(&self) -> bool {
+        let was_asked = self.login.as_ref().is_some_and(|login| login.node.is_some());
+        self.stage == Stage::Replay || (self.stage == Stage::Directory && was_asked)
+    }
+
     /// A node failed. The login's line will say how; health has its own lines.
     pub(super) fn node_failed(&mut self, node: &Node, reason: &Failure) {
         let Some(login) = &mut self.login else { return };

@@ -268,6 +268,59 @@ async fn r_res_05_a_network_that_fails_too_often_is_not_tried_any_more_and_told_
     site.end(&["right-Pa55", WRONG]).await;
 }
 
+#[tokio::test]
+async fn r_res_05_whoever_does_not_wait_for_the_answer_has_failed_too() {
+    let node = silent().await;
+    let site = Site::start(spec(node.port, |it| it.failed_logins_per_network = some(2))).await;
+    let guesser = address(16, 1);
+    for count in 1..=2 {
+        let mut client = from(&site, guesser, Door::ImapClear).await;
+        client.send("a LOGIN alice abandoned-Pa55\r\n").await;
+        until(|| text(&node.seen.octets.get()).matches("AUTHENTICATE PLAIN").count() == count).await;
+        let from = client.from;
+        drop(client);
+        from.line("session ended").await;
+    }
+    let mut client = from(&site, guesser, Door::ImapClear).await;
+    let answer = client.command("a", "LOGIN alice abandoned-Pa55").await;
+    assert_eq!(answer, "a NO [LIMIT] Too many failed logins, please try again later");
+    site.end(&["abandoned-Pa55"]).await;
+}
+
+/// A login that comes so late that its refusal could not wait for the beat: whoever could be refused in time would be
+/// told so, and whoever could not would have had a try for nothing.
+#[tokio::test(start_paused = true)]
+async fn r_res_05_a_login_in_the_last_beat_is_not_tried_and_tells_nothing() {
+    let node = FakeNode::imap().await;
+    let (auth_failure_delay, login_timeout) = (Duration::from_secs(3), Duration::from_secs(20));
+    let site = Site::start(Spec { auth_failure_delay, login_timeout, ..spec(node.port, |_| {}) }).await;
+    for user in ["alice", "nobody"] {
+        for password in [WRONG, "late-Pa55"] {
+            let mut client = from(&site, address(17, 1), Door::ImapClear).await;
+            sleep(Duration::from_secs(18)).await;
+            let began = Instant::now();
+            let answer = client.command("a", &format!("LOGIN {user} {password}")).await;
+            assert_eq!(answer, "a NO [UNAVAILABLE] Temporary failure, please try again later", "{user}");
+            assert_eq!(began.elapsed().as_millis() / 100, 20, "{user}");
+        }
+    }
+    assert!(node.logins().is_empty());
+    site.end(&["late-Pa55", WRONG]).await;
+}
+
+#[tokio::test]
+async fn logins_that_fail_for_whatever_reason_come_to_an_end() {
+    let node = FakeNode::imap().await;
+    let site = Site::start(spec(node.port, |_| {})).await;
+    let mut client = from(&site, address(18, 1), Door::ImapClear).await;
+    assert_eq!(client.command("i", "ID (\"x-proxy-ttl\" \"1\")").await, "i OK ID done");
+    client.send("a LOGIN alice circling-Pa55\r\n".repeat(100)).await;
+    let answers = text(&client.rest().await);
+    assert_eq!(answers.matches("a NO [SERVERBUG] ").count(), 10, "{answers}");
+    assert!(answers.ends_with("* BYE Too many failed logins\r\n"), "{answers}");
+    site.end(&["circling-Pa55"]).await;
+}
+
 /// The clock is paused: it moves only while everybody waits for a timer.
 #[tokio::test(start_paused = true)]
 async fn r_res_05_refusals_come_later_and_later_and_at_the_same_time_for_known_and_unknown_users() {
