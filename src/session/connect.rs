@@ -63,7 +63,7 @@ pub(super) async fn connect(
     login: &Login<'_>,
     record: &mut Record,
 ) -> Result<LoginAccepted, Failure> {
-    let Destination { table, login: user, .. } = destination;
+    let Destination { table, login: user, counted, .. } = destination;
     let mut patience = Patience::new(table);
     let (mut may_guess, mut failure) = (true, Failure::NoNode);
     loop {
@@ -74,7 +74,7 @@ pub(super) async fn connect(
         }
         if !plan.candidates.is_empty() {
             may_guess = false;
-            let mut attempt = Attempt { context, table, user, login, record };
+            let mut attempt = Attempt { context, table, user, counted, login, record };
             failure = match attempt.try_each(plan.candidates.into(), &mut patience).await {
                 Ok(accepted) => return Ok(accepted),
                 Err(failure) => failure,
@@ -91,6 +91,8 @@ struct Attempt<'a> {
     context: &'a Context,
     table: &'a Table,
     user: &'a UserName,
+    /// See [`Destination::counted`].
+    counted: &'a UserName,
     login: &'a Login<'a>,
     record: &'a mut Record,
 }
@@ -211,7 +213,7 @@ impl Attempt<'_> {
                 // Only now: whoever does not know the password must not learn how many sessions there are, nor use
                 // them up.
                 let (island, client) = (&self.table.island().name, self.login.origin.client.ip());
-                let Ok(user_seat) = self.context.limits.seat(island, self.user, client) else {
+                let Ok(user_seat) = self.context.limits.seat(island, self.counted, client) else {
                     wire.leave(NodeHello::farewell(port.protocol)).await;
                     return Err(Failure::TooManySessions);
                 };

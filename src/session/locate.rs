@@ -19,6 +19,8 @@ pub(super) struct Destination {
     pub(super) table: Arc<Table>,
     /// The name to log in with on the node.
     pub(super) login: UserName,
+    /// The name under which the user's sessions are counted: not as it was typed, of which there may be many spellings.
+    pub(super) counted: UserName,
     /// Whether the route may be out of date: it was not asked for this login.
     pub(super) is_old: bool,
 }
@@ -76,6 +78,7 @@ fn destination(context: &Context, names: &Names, located: Located) -> Result<(De
         return Err(Failure::UnknownIsland(route.island));
     };
     let is_old = !matches!(found, Found::Asked(_));
+    let counted = route.login.clone().unwrap_or_else(|| names.looked_up.clone());
     let login = route.login.unwrap_or_else(|| names.on_node.clone());
-    Ok((Destination { table: Arc::clone(table), login, is_old }, found))
+    Ok((Destination { table: Arc::clone(table), login, counted, is_old }, found))
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mailferry::limits;
 use mailferry::testkit::settings;
+use mailferry::usernames::{DomainRule, NodeName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
@@ -319,6 +320,20 @@ async fn logins_that_fail_for_whatever_reason_come_to_an_end() {
     assert_eq!(answers.matches("a NO [SERVERBUG] ").count(), 10, "{answers}");
     assert!(answers.ends_with("* BYE Too many failed logins\r\n"), "{answers}");
     site.end(&["circling-Pa55"]).await;
+}
+
+#[tokio::test]
+async fn however_a_user_is_typed_the_sessions_are_counted_together() {
+    let node = FakeNode::imap().await;
+    let mut spec = spec(node.port, |it| it.sessions_per_user = some(1));
+    spec.session.usernames.domain = DomainRule::Strip;
+    spec.session.usernames.on_node = NodeName::Typed;
+    let site = Site::start(spec).await;
+    let mut first = from(&site, address(19, 1), Door::ImapClear).await;
+    assert!(first.command("a", "LOGIN alice@one spelt-Pa55").await.starts_with("a OK "));
+    let mut second = from(&site, address(19, 2), Door::ImapClear).await;
+    assert!(second.command("a", "LOGIN alice@two spelt-Pa55").await.starts_with("a NO [LIMIT] "));
+    site.end(&["spelt-Pa55"]).await;
 }
 
 /// The clock is paused: it moves only while everybody waits for a timer.
