@@ -30,7 +30,8 @@ pub(super) struct Problem {
 pub struct Report {
     name: String,
     text: String,
-    problems: Vec<Problem>,
+    /// With their places in the text as it was: what is masked may have more characters.
+    problems: Vec<(Place, Problem)>,
 }
 
 /// Where a problem is. Both count from 1.
@@ -46,6 +47,8 @@ impl Report {
     pub(super) fn new(name: &str, text: &str, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| problem.span.as_ref().map(|span| (span.start, span.end)));
         problems.dedup();
+        let start = |problem: &Problem| problem.span.as_ref().map_or(0, |span| span.start);
+        let problems = problems.into_iter().map(|problem| (place(text, start(&problem)), problem)).collect();
         Self { name: name.to_owned(), text: masked(text), problems }
     }
 
@@ -59,18 +62,18 @@ impl Report {
 
     /// Place, message and remedy of each problem.
     pub fn problems(&self) -> impl Iterator<Item = (Place, &str, &str)> {
-        self.problems.iter().map(|problem| (self.place(problem), problem.message.as_str(), problem.remedy.as_str()))
+        self.problems.iter().map(|(place, problem)| (*place, problem.message.as_str(), problem.remedy.as_str()))
     }
 
     /// The whole report. The caller knows whether it goes to a terminal, and so whether it is coloured.
     pub fn render(&self, colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-        let shown: Vec<_> = self.problems.iter().map(|problem| self.render_one(problem, &renderer)).collect();
+        let shown: Vec<_> =
+            self.problems.iter().map(|(place, problem)| self.render_one(*place, problem, &renderer)).collect();
         shown.join("\n\n") + "\n"
     }
 
-    fn render_one(&self, problem: &Problem, renderer: &Renderer) -> String {
-        let Place { line, column } = self.place(problem);
+    fn render_one(&self, Place { line, column }: Place, problem: &Problem, renderer: &Renderer) -> String {
         let title = format!("{}:{line}:{column}: {}", self.name, problem.message);
         let group = Group::with_title(Level::ERROR.no_name().primary_title(title));
         let Some(span) = &problem.span else {
@@ -83,11 +86,6 @@ impl Report {
             snippet = snippet.annotation(AnnotationKind::Context.span(other.clone()).label(*what));
         }
         renderer.render(&[group.element(snippet)])
-    }
-
-    fn place(&self, problem: &Problem) -> Place {
-        let start = problem.span.as_ref().map_or(0, |span| span.start);
-        place(&self.text, start)
     }
 }
 

@@ -65,6 +65,10 @@ fn columns_count_characters() {
     let text = minimal().replace("name = \"left\",", "name = \"größe\", hosts = 1,");
     let problems: Vec<_> = refuse(&text).problems().map(|(place, ..)| (place.line, place.column)).collect();
     assert_eq!(problems, [(19, 28)]);
+    // Also where a password is not shown, with one star for each octet.
+    let text = minimal().replace("\nbase", "\nsecret = { x = \"größe\", y = 1 2 }\nbase");
+    let problems: Vec<_> = refuse(&text).problems().map(|(place, ..)| (place.line, place.column)).collect();
+    assert_eq!(problems, [(15, 29)]);
 }
 
 #[test]
