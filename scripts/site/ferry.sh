@@ -28,6 +28,9 @@ END
             listener pop3 "[::1]:$FERRY_POP3S_V6" implicit false
         fi
         cat <<END
+[limits]
+exempt_networks = ["127.0.0.0/8", "::1"]
+
 [directory]
 type = "ldap"
 urls = ["ldap://localhost:$LDAP", "ldap://localhost:$LDAP2"]
