@@ -25,7 +25,7 @@ use crate::net::tls::{self, CertificateError};
 use crate::probe;
 use crate::routing::{Islands, NodeTls};
 use crate::server::{Listener, ListenerSettings, ListenerTls};
-use crate::session::Context;
+use crate::session::{Challenges, Context};
 
 /// How long sessions may take to end when mailferry stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -175,6 +175,7 @@ fn context(settings: &Settings, descriptors: &Descriptors) -> Result<Context, St
         directory,
         islands,
         limits: Limits::new(settings.limits.clone(), descriptors.clients()),
+        challenges: Challenges::default(),
         dialer: Dialer::new(settings.resolve_interval, hosts),
         node_tls,
         run,

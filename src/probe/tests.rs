@@ -160,6 +160,7 @@ fn context(dialer: Dialer, interval: Duration) -> Context {
         directory: Directory::scripted(&settings, |_| Box::pin(async { Err(LookupError::NotFound) })),
         islands: Islands::new(vec![island], None, Instant::now().into_std()),
         limits: Limits::new(testkit::settings::limits(), u32::MAX),
+        challenges: crate::session::Challenges::default(),
         dialer,
         node_tls: HashMap::new(),
         run: 0,

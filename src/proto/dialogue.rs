@@ -173,6 +173,14 @@ impl ClientDialogue {
         }
     }
 
+    /// What is spoken.
+    pub fn protocol(&self) -> Protocol {
+        match self {
+            Self::Imap(_) => Protocol::Imap,
+            Self::Pop3(_) => Protocol::Pop3,
+        }
+    }
+
     /// The first line that we say.
     pub fn greeting(&self) -> Vec<u8> {
         match self {

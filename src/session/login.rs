@@ -18,7 +18,9 @@ use super::{Context, Door};
 use crate::drain::Drain;
 use crate::limits::Slot;
 use crate::net::pump::Breakable;
-use crate::proto::{ClientDialogue, Farewell, LoginRequest, Refusal, ReplyTo, Step};
+use crate::proto::{
+    ClientDialogue, Credentials, Farewell, LoginRequest, NodeRefusal, Refusal, RefusalKind, ReplyTo, Step,
+};
 
 /// Octets that a client may send ahead of the answer to its login. The rest waits in the kernel, which costs an honest
 /// client nothing; and with what TLS holds, and a token as large as may be, a connection must keep below 128 KiB.
@@ -99,6 +101,7 @@ pub(super) async fn request(
 /// Answers a login that failed. The client may try again, unless it has tried too often.
 pub(super) async fn refuse(
     mut client: Client,
+    request: &LoginRequest,
     to: ReplyTo,
     mut failure: Failure,
     budget: &mut Budget,
@@ -119,13 +122,23 @@ pub(super) async fn refuse(
         client.unless_gone(sleep_until(due), drain).await?;
         last |= budget.login_refused(context.limits.failed_logins_max());
     }
-    if last && let Failure::Refused(refusal) = &mut failure {
-        // There will be nobody to answer it.
-        refusal.challenge = None;
+    let token = match request.credentials {
+        Credentials::Token(mechanism, _) => Some((client.dialogue.protocol(), mechanism)),
+        Credentials::Password(_) => None,
+    };
+    if let (Failure::Refused(refusal), Some((protocol, mechanism))) = (&mut failure, token) {
+        let challenge = if last { refusal.challenge.take() } else { refusal.challenge.clone() };
+        challenge.iter().for_each(|it| context.challenges.learn(protocol, mechanism, &request.user, it));
     }
+    let usual = token.and_then(|(protocol, mechanism)| context.challenges.usual(protocol, mechanism));
     let mut out = match (verdict.answer, &failure) {
         (Answer::Relay, Failure::Refused(refusal)) => client.dialogue.relay_refusal(to, refusal),
         (Answer::Relay, _) => client.dialogue.refuse(to, Refusal::Unavailable),
+        (Answer::Ours(Refusal::AuthenticationFailed), _) if !last && usual.is_some() => {
+            // As a node would refuse the token of a user whom it knows.
+            let refusal = NodeRefusal { kind: RefusalKind::WrongPassword, text: Vec::new(), challenge: usual };
+            client.dialogue.relay_refusal(to, &refusal)
+        }
         (Answer::Ours(refusal), _) => client.dialogue.refuse(to, refusal),
         (Answer::Told, _) => Vec::new(),
     };

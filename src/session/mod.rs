@@ -8,6 +8,7 @@
 
 mod admit;
 mod budget;
+mod challenge;
 mod connect;
 mod end;
 pub(crate) mod failure;
@@ -34,6 +35,7 @@ use ipnet::IpNet;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::time::{Instant, sleep};
 
+pub use self::challenge::Challenges;
 use self::connect::LoginAccepted;
 use self::end::{End, Stage, Who, Why};
 use self::failure::Failure;
@@ -87,6 +89,8 @@ pub struct Context {
     pub islands: Islands,
     /// How much is too much.
     pub limits: Limits,
+    /// What nodes say of tokens that they refuse.
+    pub challenges: Challenges,
     /// Node → connection.
     pub dialer: Dialer,
     /// TLS towards the nodes of each island that uses it.
@@ -209,7 +213,7 @@ async fn log_in(
             Ok(Err(failure)) => {
                 record.login_failed(&failure);
                 record.enter(Stage::Login);
-                client = login::refuse(client, reply_to, failure, &mut budget, context, drain).await?;
+                client = login::refuse(client, &request, reply_to, failure, &mut budget, context, drain).await?;
             }
         }
     }

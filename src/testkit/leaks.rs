@@ -22,7 +22,7 @@ use crate::names::{IslandName, NodeName};
 use crate::net::{Dialer, Stream};
 use crate::proto::Protocol;
 use crate::routing::{Check, FailBack, Forward, Island, Islands, Node, NodeTls, OperatorState, Policy, Probe};
-use crate::session::{self, Accepted, Context};
+use crate::session::{self, Accepted, Challenges, Context};
 
 /// Nothing that anybody sends or logs by chance.
 pub const MARKER: &str = "kH7wPq2ZrT5vXy9L";
@@ -193,6 +193,7 @@ fn context(manner: u8) -> Arc<Context> {
         directory,
         islands: Islands::new(vec![island()], None, now),
         limits: Limits::new(settings::limits(), u32::MAX),
+        challenges: Challenges::default(),
         dialer,
         node_tls: HashMap::new(),
         run: 1,

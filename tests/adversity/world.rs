@@ -155,6 +155,7 @@ impl World {
             directory,
             islands: Islands::new(islands, None, Instant::now().into_std()),
             limits: Limits::new(testkit::settings::limits(), u32::MAX),
+            challenges: session::Challenges::default(),
             dialer,
             node_tls: HashMap::new(),
             run: 1,

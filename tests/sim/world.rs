@@ -138,6 +138,7 @@ impl World {
             directory: self.directory(),
             islands: Islands::new(islands, zone.as_ref(), Instant::now().into_std()),
             limits: Limits::new(testkit::settings::limits(), u32::MAX),
+            challenges: session::Challenges::default(),
             dialer: self.dialer(),
             node_tls: HashMap::new(),
             run: 1,
