@@ -4,7 +4,8 @@
 //! order, replay) → `handoff` (what goes first) → `relay` (octets) → `end` (the one record). Only this file calls stages;
 //! stages know each other's results, not each other. `connect` is the largest and has steps of its own: `race` (who
 //! greets first), `admit` (the queue into a node), `greet`, `patience` (waiting for a node). Nothing here branches on
-//! the protocol and no stage holds a text that goes on the wire.
+//! the protocol, but for the choice of what is announced (`preface`) and the usual refusal of a token (`challenge`), and
+//! no stage holds a text that goes on the wire.
 
 mod admit;
 mod budget;

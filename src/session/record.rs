@@ -41,6 +41,8 @@ struct Login {
     /// Who it is by the site's rules; as it was typed where they have not said it.
     user: UserName,
     typed: UserName,
+    /// Who proved himself, where that is somebody else.
+    master: Option<UserName>,
     mechanism: &'static str,
     began: Instant,
     /// How the route was found: "asked", "cached", "stale".
@@ -131,6 +133,7 @@ impl Record {
         self.login = Some(Login {
             user: request.user.clone(),
             typed: request.user.clone(),
+            master: request.master.clone(),
             mechanism: request.mechanism,
             began: Instant::now(),
             route: None,
@@ -244,6 +247,7 @@ impl Record {
                     outcome = %outcome,
                     user = login.user.to_string(),
                     typed = (login.typed != login.user).then(|| login.typed.to_string()),
+                    master = login.master.as_ref().map(UserName::to_string),
                     client = %self.client,
                     protocol = %self.protocol,
                     mechanism = %login.mechanism,

@@ -10,7 +10,7 @@ use mailferry::{limits, session, testkit};
 
 use crate::client::Client;
 use crate::node::{self, Conn, FakeNode, WRONG};
-use crate::site::{Door, Site, Spec};
+use crate::site::{Door, Site, Spec, logged};
 
 fn plain(authzid: &str, user: &str, password: &str) -> String {
     STANDARD.encode(format!("{authzid}\0{user}\0{password}"))
@@ -133,6 +133,7 @@ async fn r_sasl_01_a_master_user_opens_somebody_elses_mailbox() {
     let answer = authenticate(&mut client, "PLAIN", &[&plain("alice", "admin", "master-Pa55")]).await;
     assert!(answer.starts_with("a OK "), "{answer}");
     assert_eq!(node.commands(), [r"PLAIN alice\u{0}admin\u{0}master-Pa55"]);
+    logged(&["\"message\":\"login\"", "\"user\":\"alice\",\"master\":\"admin\""], 1).await;
     site.end(&["master-Pa55"]).await;
 }
 
