@@ -27,6 +27,17 @@ pub struct Introduction {
     pub ttl: u8,
 }
 
+impl Introduction {
+    /// The server name that the client asked for, if a node can be told it: Dovecot refuses to hear of one that is longer
+    /// or has other octets, and with it the login.
+    pub(in crate::proto) fn server_name(&self) -> Option<&str> {
+        let name = self.tls.as_ref()?.server_name.as_deref()?;
+        let is_names = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'-' | b'_');
+        let lawful = (1..=255).contains(&name.len()) && name.bytes().all(is_names) && !name.contains("..");
+        lawful.then_some(name)
+    }
+}
+
 /// What a client says of the client behind it, being a proxy itself. Parsed, and not yet believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claim {

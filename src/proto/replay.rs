@@ -247,15 +247,6 @@ pub(in crate::proto) fn answer_to_challenge(mechanism: TokenMechanism) -> &'stat
     }
 }
 
-/// The server name that the client asked for, if a node can be told it: Dovecot refuses to hear of one that is longer or
-/// has other octets, and with it the login.
-pub(in crate::proto) fn server_name(client: &Introduction) -> Option<&str> {
-    let name = client.tls.as_ref()?.server_name.as_deref()?;
-    let is_names = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'-' | b'_');
-    let lawful = (1..=255).contains(&name.len()) && name.bytes().all(is_names) && !name.contains("..");
-    lawful.then_some(name)
-}
-
 /// The meaning of a node's refusal, read from its response code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalKind {

@@ -14,7 +14,7 @@ use super::end::Stage;
 use super::failure::{Failure, Mark};
 use super::greet::fill;
 use super::locate::Destination;
-use super::origin::Origin;
+use super::origin::Login;
 use super::patience::Patience;
 use super::race::{News, Ready, race};
 use super::record::Record;
@@ -46,13 +46,6 @@ pub(super) struct LoginAccepted {
     /// The session as one of its user's.
     pub(super) user_seat: UserSeat,
     _proof: (),
-}
-
-/// Who logs in, with what, and until when.
-pub(super) struct Login<'a> {
-    pub(super) request: &'a LoginRequest,
-    pub(super) origin: &'a Origin,
-    pub(super) deadline: Instant,
 }
 
 /// Tries the island's nodes, and waits for one if there is none. The failure is that of the last node tried.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::connect::Login;
 use super::failure::Failure;
+use super::origin::Login;
 use super::record::Record;
 use super::{Context, Door};
 use crate::directory::{Found, Located};

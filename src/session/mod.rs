@@ -41,6 +41,7 @@ use self::connect::LoginAccepted;
 use self::end::{End, Stage, Who, Why};
 use self::failure::Failure;
 use self::handoff::Handoff;
+use self::origin::Login;
 use self::record::Record;
 use crate::directory::Directory;
 use crate::drain::Drain;
@@ -189,7 +190,7 @@ async fn log_in(
         budget.login_received();
         record.login_begins(&request);
         let origin = Arc::clone(&client.origin);
-        let login = connect::Login { request: &request, origin: &origin, deadline: budget.deadline() };
+        let login = Login { request: &request, origin: &origin, deadline: budget.deadline() };
         let tried = budget.within_login(async {
             if budget.is_last_beat(context.settings.auth_failure_delay) {
                 // Its answer is that of a login for which the time was too short.
@@ -224,7 +225,7 @@ async fn log_in(
 async fn attempt(
     context: &Context,
     door: &Door,
-    login: &connect::Login<'_>,
+    login: &Login<'_>,
     record: &mut Record,
 ) -> Result<LoginAccepted, Failure> {
     record.enter(Stage::Directory);

@@ -6,9 +6,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::record::Record;
 use crate::names::SessionId;
 use crate::net::Stream;
+use crate::proto::LoginRequest;
 use crate::proto::introduction::{Claim, Introduction, TTL_MAX, TlsFacts};
 use crate::proto::proxy_header::{Header, Peers};
 
@@ -23,6 +26,13 @@ pub(super) struct Origin {
     pub(super) tls: Option<TlsFacts>,
     /// Hops that the login may still take, to us included; 1 is the end of a circle.
     pub(super) ttl: u8,
+}
+
+/// Who logs in, with what, and until when.
+pub(super) struct Login<'a> {
+    pub(super) request: &'a LoginRequest,
+    pub(super) origin: &'a Origin,
+    pub(super) deadline: Instant,
 }
 
 impl Origin {

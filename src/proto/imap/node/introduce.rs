@@ -5,7 +5,6 @@
 //! framing of everything that follows.
 
 use crate::proto::Introduction;
-use crate::proto::replay::server_name;
 
 /// The command, with its line end.
 pub(super) fn id(tag: &[u8], client: &Introduction) -> Vec<u8> {
@@ -22,7 +21,7 @@ pub(super) fn id(tag: &[u8], client: &Introduction) -> Vec<u8> {
             fields.push((key, port.to_string()));
         }
     }
-    if let Some(name) = server_name(client) {
+    if let Some(name) = client.server_name() {
         fields.push(("x-connected-name", name.to_owned()));
     }
     let fields: Vec<String> = fields.into_iter().map(|(key, value)| format!("\"{key}\" \"{value}\"")).collect();

@@ -4,7 +4,6 @@
 //! cannot read, so what could be such a value is left out. No value may hold a space.
 
 use crate::proto::Introduction;
-use crate::proto::replay::server_name;
 
 /// The command, with its line end.
 pub(super) fn xclient(client: &Introduction) -> Vec<u8> {
@@ -20,7 +19,7 @@ pub(super) fn xclient(client: &Introduction) -> Vec<u8> {
             fields.push(format!("{key}={port}"));
         }
     }
-    if let Some(name) = server_name(client) {
+    if let Some(name) = client.server_name() {
         fields.push(format!("DESTNAME={name}"));
     }
     format!("XCLIENT {}\r\n", fields.join(" ")).into_bytes()
