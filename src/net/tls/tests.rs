@@ -50,6 +50,15 @@ fn presented(server: &Arc<ServerConfig>, roots: &Path, name: &str) -> Result<Vec
 }
 
 #[test]
+fn r_tls_06_no_listener_takes_early_data() {
+    let files = Files::new();
+    let settings =
+        ServerSettings { certificates: vec![files.certificate("mail", &["localhost"])], min_version: Version::Tls12 };
+    // The library's own sign, because tickets without a state on our side would not let a client try.
+    assert_eq!(server_config(&settings, b"x", None).unwrap().max_early_data_size, 0);
+}
+
+#[test]
 fn the_certificate_is_chosen_by_sni_and_the_first_one_is_the_default() {
     let files = Files::new();
     let sets: [(&str, &[&str]); 3] =
