@@ -1,5 +1,6 @@
 //! The directory against a real slapd: answers, TLS and binds here, servers that die, freeze and return in `outages`,
-//! data and servers that mean harm in `malice`.
+//! data and servers that mean harm in `malice`. All that is logged meanwhile, at TRACE and by every library, ldap3 too, is
+//! searched for the passwords of binds.
 //!
 //! A missing slapd is a failure that names the package, never a skip.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken test bench is a failed test")]
@@ -18,10 +19,10 @@ use mailferry::directory::ldap::{self, Bind, Scope, Url};
 use mailferry::directory::template::FilterTemplate;
 use mailferry::directory::{Directory, DirectoryError, Found, Located, LookupError, Settings, SourceSettings, cache};
 use mailferry::names::UserName;
-use mailferry::testkit::log::Log;
+use mailferry::testkit::log::{Log, Search};
 use rustls::ClientConfig;
 
-use slapd::{BIND_DN, BIND_PASSWORD, PATIENCE, Slapd, eventually};
+use slapd::{BIND_DN, BIND_PASSWORD, PATIENCE, Slapd, WRONG_PASSWORD, eventually};
 
 /// Searches `ou=people` anonymously and in clear text, and remembers nothing but old routes.
 fn settings(urls: Vec<Url>) -> ldap::Settings {
@@ -41,7 +42,13 @@ fn settings(urls: Vec<Url>) -> ldap::Settings {
     }
 }
 
+/// The search through all that is logged.
+fn search() -> &'static Search {
+    Search::everywhere(&[BIND_PASSWORD, WRONG_PASSWORD])
+}
+
 fn directory(settings: ldap::Settings, tls: Option<Arc<ClientConfig>>) -> Directory {
+    search();
     let cache = cache::Settings {
         capacity: 1000,
         ttl: Duration::ZERO,
@@ -141,9 +148,9 @@ async fn a_bind_shows_what_is_hidden_from_others() {
 }
 
 #[tokio::test]
-async fn a_refused_bind_is_unavailable_and_the_password_is_in_no_text() {
+async fn r_log_01_a_refused_bind_is_unavailable_and_the_password_is_in_no_text() {
     let slapd = Slapd::start().await;
-    let wrong = "wrong-password-8";
+    let wrong = WRONG_PASSWORD;
     let log = Log::default();
     let _guard = log.start();
     let cases = [
@@ -159,12 +166,14 @@ async fn a_refused_bind_is_unavailable_and_the_password_is_in_no_text() {
     }
     assert_eq!(log.count("LDAP server is unavailable"), 3, "{}", log.text());
     assert!(!log.text().contains(wrong));
+    // What goes over the wire is known to ldap3 too.
+    search().assert_nothing_found(3);
 }
 
 #[tokio::test]
 async fn the_password_file_is_read_again_at_each_connect() {
     let slapd = Slapd::start().await;
-    let password_file = slapd.file("password", "wrong");
+    let password_file = slapd.file("password", WRONG_PASSWORD);
     let bind = Some(Bind { dn: BIND_DN.into(), password_file });
     let directory = directory(ldap::Settings { bind, ..settings(vec![slapd.ldap()]) }, None);
     unavailable(&directory, "bob").await;

@@ -2,7 +2,7 @@
 //!
 //! Nodes die, freeze, babble and return at every step of every login; the directory is lost, users are moved, mailferry
 //! restarts. Everything between the client's octets and the node's is the production code. What must always be true is
-//! in `judge`.
+//! in `judge`. All that is logged meanwhile, at TRACE and by every library, is searched for passwords.
 //!
 //! A failure prints its seed; `SIM_SEED=<seed> cargo test --test sim` lives through that history alone and tells it;
 //! `SIM_COUNT=<n>` tries more histories than usual, `SIM_FROM=<seed>` others. The one thing that a seed does not fix is
@@ -25,6 +25,12 @@ mod script;
 mod world;
 
 use std::fmt::Write;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use mailferry::testkit::leaks::MARKER;
+use mailferry::testkit::log::Search;
 
 /// Histories in an ordinary run.
 const HISTORIES: u64 = 2000;
@@ -71,6 +77,7 @@ fn no_login_is_lost_in_any_history() {
         assert!(outcome.violations.is_empty(), "seed {seed}:\n{}", outcome.violations.join("\n"));
         return;
     }
+    let search = Search::everywhere(&[MARKER]);
     let (from, count) = (number("SIM_FROM").unwrap_or(0), number("SIM_COUNT").unwrap_or(HISTORIES));
     let (mut failures, mut bad, mut accepted, mut logins) = (String::new(), 0, 0, 0);
     for seed in from..from + count {
@@ -85,14 +92,50 @@ fn no_login_is_lost_in_any_history() {
     assert!(bad == 0, "{bad} of {count} histories went wrong:\n{failures}");
     // Histories in which nothing happens prove nothing.
     assert!(accepted * 3 > logins, "only {accepted} of {logins} logins were accepted");
+    // Each login leaves a line, and so does each of its stages.
+    search.assert_nothing_found(4 * logins as u64);
 }
 
 #[test]
 fn what_once_went_wrong_stays_mended() {
+    if number("SIM_SEED").is_some() {
+        return;
+    }
+    let search = Search::everywhere(&[MARKER]);
     for seed in REGRESSIONS {
         for _ in 0..5 {
             let outcome = live(seed);
             assert!(outcome.violations.is_empty(), "SIM_SEED={seed}\n{}", outcome.violations.join("\n"));
+        }
+    }
+    search.assert_nothing_found(1000);
+}
+
+/// The search itself: if it found nothing anywhere, nothing would ever fail.
+#[test]
+fn r_log_01_a_password_of_a_history_would_be_found_in_its_log() {
+    let login = ledger::Login {
+        client: 1,
+        user: 7,
+        is_right: true,
+        protocol: mailferry::proto::Protocol::Imap,
+        connected: Duration::ZERO,
+        began: Duration::ZERO,
+        ended: None,
+        answer: None,
+    };
+    let (_, password) = ledger::Ledger::new().login(login);
+    for user in ["u7", "u77", "u777"] {
+        for line in [
+            format!("TRACE said=a LOGIN {user} {password}"),
+            format!("TRACE said=a AUTHENTICATE PLAIN {}", STANDARD.encode(format!("\0{user}\0{password}"))),
+            format!("TRACE said={:?}", password.as_bytes()),
+        ] {
+            let search = Search::new(&[MARKER]);
+            search.look("TRACE stage");
+            search.assert_nothing_found(1);
+            search.look(&line);
+            assert!(search.found().is_some(), "not found in {line}");
         }
     }
 }

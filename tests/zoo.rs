@@ -1,5 +1,6 @@
 //! The client zoo: how real mail clients log in, played through mailferry's client dialogue. `tests/zoo/README.md` says
-//! how a transcript is written. A transcript that is not understood is a failure, never one fewer.
+//! how a transcript is written. A transcript that is not understood is a failure, never one fewer. No log tells what they
+//! log in with.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mailferry::proto::{Channel, ClientDialogue, Input, NodeRefusal, Offer, Protocol, Refusal, RefusalKind, Step};
-use mailferry::testkit::dialogues;
+use mailferry::testkit::{dialogues, leaks};
 
 /// One connection of a transcript.
 struct Visit {
@@ -135,6 +136,8 @@ struct Play {
     verdicts: Vec<Option<String>>,
     /// What the client sent behind its login, once that is accepted: it is the node's.
     ahead: Option<Vec<u8>>,
+    /// Passwords, and tokens without the word before them.
+    secrets: Vec<Vec<u8>>,
     notes: Vec<String>,
 }
 
@@ -146,7 +149,8 @@ impl Play {
         let logins = (0..visit.lines.len()).rev().filter(|&at| visit.lines[at].expected("L: ").is_some());
         let verdicts = logins.map(heard).collect();
         let notes = vec![format!("S: {}", dialogue.greeting().escape_ascii())];
-        Self { protocol: visit.protocol, dialogue: Some(dialogue), input: Input::new(), verdicts, ahead: None, notes }
+        let (dialogue, input) = (Some(dialogue), Input::new());
+        Self { protocol: visit.protocol, dialogue, input, verdicts, ahead: None, secrets: Vec::new(), notes }
     }
 
     fn receive(&mut self, octets: &[u8]) {
@@ -166,6 +170,7 @@ impl Play {
                 }
                 Step::Login(login, to) => {
                     let (user, secret) = (login.user.as_bytes().escape_ascii(), login.credentials.secret().expose());
+                    self.secrets.push(secret.strip_prefix(b"Bearer ").unwrap_or(secret).to_vec());
                     self.notes.push(format!("L: {} {user} {}", login.mechanism, secret.escape_ascii()));
                     let Some(Some(heard)) = self.verdicts.pop() else {
                         self.ahead = Some(Vec::new());
@@ -251,4 +256,29 @@ fn r_imap_12_no_way_of_cutting_a_transcript_changes_an_answer() {
             assert!(play.end().iter().eq(expected), "{}, in reads of {size}", visit.place);
         }
     }
+}
+
+/// As in the transcripts, but in whole sessions that log, at TRACE and with every library: in clear text, with nodes that
+/// repeat in some manner what they hear.
+#[test]
+fn r_log_01_no_clients_password_gets_into_the_log() {
+    let (mut searched, mut accepted) = (0, 0);
+    for visit in visits() {
+        let sent = |line: &Line| if let Line::Sent(octets) = line { octets.clone() } else { Vec::new() };
+        let said: Vec<u8> = visit.lines.iter().flat_map(sent).collect();
+        let mut play = Play::new(&visit);
+        visit.lines.iter().for_each(|line| play.receive(&sent(line)));
+        // One word of the transcripts is one of the log's as well.
+        play.secrets.retain(|secret| secret != b"wrong");
+        for manner in [0, 1, 4] {
+            let log = leaks::log_of_a_session(visit.protocol, manner, said.clone());
+            assert!(log.contains("TRACE") && log.contains("session ended"), "{}: {log}", visit.place);
+            accepted += log.matches("outcome=accepted").count();
+            for secret in &play.secrets {
+                assert_eq!(leaks::leak(secret, &log), None, "{}", visit.place);
+                searched += 1;
+            }
+        }
+    }
+    assert!(searched > 300 && accepted > 50, "{searched} searches, {accepted} accepted");
 }

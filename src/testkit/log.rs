@@ -1,15 +1,22 @@
-//! What one test logs, apart from all the others that run at the same time.
+//! What is logged while tests run: what one test logs, apart from all the others, and a search through what everybody
+//! logs.
 //!
-//! One subscriber serves the whole process and writes to the log of the thread, which is one test's. With a subscriber
-//! for each test, an event that first happens in a test without one would be lost to all.
+//! One subscriber serves the whole process, at TRACE and for every crate. It writes to the log of the thread, which is
+//! one test's, and shows each line to the search. With a subscriber for each test, an event that first happens in a test
+//! without one would be lost to all. It never keeps what nobody listens to.
 
 use std::cell::RefCell;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
+
+use super::leaks;
 
 thread_local! {
-    static OF_THIS_THREAD: RefCell<Log> = RefCell::default();
+    static OF_THIS_THREAD: RefCell<Option<Log>> = const { RefCell::new(None) };
 }
+
+static OF_ALL_THREADS: OnceLock<Search> = OnceLock::new();
 
 /// A log at TRACE, from every crate, as text without times.
 #[derive(Clone, Default)]
@@ -21,17 +28,8 @@ pub struct Listening(());
 impl Log {
     /// Takes what this thread logs from now on.
     pub fn start(&self) -> Listening {
-        static ONCE: Once = Once::new();
-        ONCE.call_once(|| {
-            tracing_subscriber::fmt()
-                .with_max_level(tracing::Level::TRACE)
-                .with_ansi(false)
-                .without_time()
-                .with_target(false)
-                .with_writer(|| OF_THIS_THREAD.with_borrow(Self::clone))
-                .init();
-        });
-        OF_THIS_THREAD.set(self.clone());
+        subscribe();
+        OF_THIS_THREAD.set(Some(self.clone()));
         Listening(())
     }
 
@@ -61,9 +59,94 @@ impl Drop for Listening {
     }
 }
 
-impl io::Write for Log {
+/// Looks for secrets in lines as they are logged.
+pub struct Search {
+    /// Every form of every secret.
+    forms: Vec<String>,
+    lines: AtomicU64,
+    traces: AtomicU64,
+    found: Mutex<Option<String>>,
+}
+
+impl Search {
+    /// For these secrets. None of them, nor any part of them that is among them, may be what is logged by chance.
+    pub fn new(secrets: &[&str]) -> Self {
+        let mut forms: Vec<String> = secrets.iter().flat_map(|secret| leaks::forms(secret.as_bytes())).collect();
+        forms.sort_unstable();
+        forms.dedup();
+        Self { forms, lines: AtomicU64::new(0), traces: AtomicU64::new(0), found: Mutex::default() }
+    }
+
+    /// Through all that any thread of this process logs from the first call on. One for the whole process: later calls
+    /// must be for the same secrets.
+    ///
+    /// # Panics
+    /// If the secrets are others than before.
+    pub fn everywhere(secrets: &[&str]) -> &'static Self {
+        let search = OF_ALL_THREADS.get_or_init(|| Self::new(secrets));
+        assert_eq!(search.forms, Self::new(secrets).forms, "one search for the whole process");
+        subscribe();
+        search
+    }
+
+    /// Looks through one line.
+    pub fn look(&self, line: &str) {
+        self.lines.fetch_add(1, Ordering::Relaxed);
+        self.traces.fetch_add(u64::from(line.starts_with("TRACE")), Ordering::Relaxed);
+        if let Some(form) = self.forms.iter().find(|form| line.contains(form.as_str())) {
+            let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.get_or_insert_with(|| format!("{form:?} in {line}"));
+        }
+    }
+
+    /// Lines so far.
+    pub fn lines(&self) -> u64 {
+        self.lines.load(Ordering::Relaxed)
+    }
+
+    /// The first secret that was found, in its line.
+    pub fn found(&self) -> Option<String> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asserts that no secret was logged, and that there was a log: at least so many lines since the search began, and of
+    /// the most talkative level too.
+    ///
+    /// # Panics
+    /// If it is not so.
+    pub fn assert_nothing_found(&self, lines_min: u64) {
+        assert_eq!(self.found(), None, "a password is in the log");
+        assert!(self.lines() >= lines_min, "only {} lines were logged, less than {lines_min}", self.lines());
+        assert!(lines_min == 0 || self.traces.load(Ordering::Relaxed) > 0, "this log is not talkative");
+    }
+}
+
+fn subscribe() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .without_time()
+            .with_target(false)
+            .with_writer(|| Lines)
+            .init();
+    });
+}
+
+/// Gets one whole line at a time.
+struct Lines;
+
+impl io::Write for Lines {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.octets().extend_from_slice(octets);
+        OF_THIS_THREAD.with_borrow(|log| {
+            if let Some(log) = log {
+                log.octets().extend_from_slice(octets);
+            }
+        });
+        if let Some(search) = OF_ALL_THREADS.get() {
+            search.look(&String::from_utf8_lossy(octets));
+        }
         Ok(octets.len())
     }
 

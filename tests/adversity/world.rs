@@ -1,6 +1,7 @@
 //! A mailferry with its islands, the servers behind it and the clients before it, all in memory.
 //!
-//! It judges nothing: what must be true is in the tests.
+//! It judges nothing but one thing, when it ends: that nothing logged by then, at TRACE and by any library, has the
+//! password in it. What else must be true is in the tests.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +22,8 @@ use mailferry::routing::{
 };
 use mailferry::session::{self, Accepted, Context, Settings};
 use mailferry::testkit;
+use mailferry::testkit::leaks::MARKER;
+use mailferry::testkit::log::Search;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -97,6 +100,17 @@ pub struct World {
     pub servers: Vec<Arc<Server>>,
     drain: Drain,
     _stop: drain::Signal,
+    search: &'static Search,
+    /// How much had been logged when it began.
+    logged: u64,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.search.assert_nothing_found(self.logged + 1);
+        }
+    }
 }
 
 impl World {
@@ -121,6 +135,8 @@ impl World {
         manners: &[Manner],
         home: impl Fn() -> &'static str + Send + Sync + 'static,
     ) -> Self {
+        let search = Search::everywhere(&[MARKER]);
+        let logged = search.lines();
         let servers: Vec<_> = manners.iter().map(|manner| Server::new(*manner)).collect();
         let hosts = servers.clone();
         let dialer = Dialer::memory(move |host, _| {
@@ -163,7 +179,7 @@ impl World {
             late_refusal_told: AtomicBool::new(false),
         });
         let (stop, drain) = drain::channel();
-        Self { context, servers, drain, _stop: stop }
+        Self { context, servers, drain, _stop: stop, search, logged }
     }
 
     /// The nodes of the first island.
@@ -231,7 +247,7 @@ async fn talk(stream: DuplexStream, thinks: Duration, who: u32) -> Heard {
     }
     sleep_until(speaks_at).await;
     let began = Instant::now();
-    write.write_all(format!("a LOGIN user{who} secret\r\n").as_bytes()).await.unwrap();
+    write.write_all(format!("a LOGIN user{who} {MARKER}\r\n").as_bytes()).await.unwrap();
     loop {
         let line = lines.next_line().await.ok().flatten().unwrap_or_else(|| "closed".to_owned());
         if !line.starts_with('*') {

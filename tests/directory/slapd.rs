@@ -21,6 +21,8 @@ const PORT_ATTEMPTS: usize = 5;
 
 /// The password of `cn=mailferry,dc=example,dc=net`.
 pub(crate) const BIND_PASSWORD: &str = "open-sesame-7";
+/// Another one, which slapd does not know.
+pub(crate) const WRONG_PASSWORD: &str = "wrong-password-8";
 pub(crate) const BIND_DN: &str = "cn=mailferry,dc=example,dc=net";
 
 /// A running or stopped slapd.
@@ -130,6 +132,9 @@ impl Drop for Slapd {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if !std::thread::panicking() {
+            super::search().assert_nothing_found(0);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use mailferry::proto::Protocol;
+use mailferry::testkit::leaks::MARKER;
 use tokio::time::Instant;
 
 /// One login command: its password is used by no other.
@@ -111,12 +112,12 @@ impl Ledger {
         self.pages().violations.push(line);
     }
 
-    /// A login command begins. Returns its number and password.
+    /// A login command begins. Returns its number and password, which ends in what is searched for in the log.
     pub fn login(&self, login: Login) -> (usize, String) {
         let mut pages = self.pages();
         let number = pages.logins.len();
         let judgement = if login.is_right { "right" } else { "wrong" };
-        let password = format!("s{number}-{judgement}-u{}", login.user);
+        let password = format!("s{number}-{judgement}-u{}-{MARKER}", login.user);
         pages.logins.push(login);
         (number, password)
     }
