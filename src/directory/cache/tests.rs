@@ -1,4 +1,4 @@
-//! The cache against a scripted source, on a paused clock.
+//! The cache against a scripted source. Every sleep is on a paused clock.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

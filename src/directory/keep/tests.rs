@@ -1,4 +1,4 @@
-//! Routes over a restart, with a directory whose answers the test gives.
+//! Routes over a restart, with a directory whose answers the test gives. Every sleep is on a paused clock.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
