@@ -34,6 +34,15 @@ impl Files {
 /// The certificate that a client gets which asks for `name`, or the error that ends the handshake.
 fn presented(server: &Arc<ServerConfig>, roots: &Path, name: &str) -> Result<Vec<u8>, rustls::Error> {
     let client = client_config(load_roots(roots).unwrap()).unwrap();
+    Ok(shaken(server, client, name)?.peer_certificates().unwrap()[0].to_vec())
+}
+
+/// A client after its handshake, or the error that ended it.
+fn shaken(
+    server: &Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+    name: &str,
+) -> Result<ClientConnection, rustls::Error> {
     let mut client = ClientConnection::new(client, ServerName::try_from(name.to_owned()).unwrap()).unwrap();
     let mut server = ServerConnection::new(Arc::clone(server)).unwrap();
     while client.is_handshaking() || server.is_handshaking() {
@@ -46,7 +55,7 @@ fn presented(server: &Arc<ServerConfig>, roots: &Path, name: &str) -> Result<Vec
         client.read_tls(&mut wire.as_slice()).unwrap();
         client.process_new_packets()?;
     }
-    Ok(client.peer_certificates().unwrap()[0].to_vec())
+    Ok(client)
 }
 
 #[test]
@@ -56,6 +65,31 @@ fn r_tls_06_no_listener_takes_early_data() {
         ServerSettings { certificates: vec![files.certificate("mail", &["localhost"])], min_version: Version::Tls12 };
     // The library's own sign, because tickets without a state on our side would not let a client try.
     assert_eq!(server_config(&settings, b"x", None).unwrap().max_early_data_size, 0);
+}
+
+#[test]
+fn r_tls_06_a_listener_takes_nothing_older_than_it_says() {
+    let files = Files::new();
+    let certificate = files.certificate("mail", &["localhost"]);
+    let (tls12, tls13) = (&rustls::version::TLS12, &rustls::version::TLS13);
+    let client = |version| {
+        let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[version]).unwrap();
+        let roots = load_roots(&certificate.chain).unwrap();
+        Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+    };
+    for (min_version, version, is_taken) in [
+        (Version::Tls12, tls12, true),
+        (Version::Tls12, tls13, true),
+        (Version::Tls13, tls12, false),
+        (Version::Tls13, tls13, true),
+    ] {
+        let settings = ServerSettings { certificates: vec![certificate.clone()], min_version };
+        let shaken = shaken(&server_config(&settings, b"x", None).unwrap(), client(version), "localhost");
+        match shaken {
+            Ok(client) => assert!(is_taken && client.protocol_version() == Some(version.version)),
+            Err(error) => assert!(!is_taken && matches!(error, rustls::Error::PeerIncompatible(_)), "{error}"),
+        }
+    }
 }
 
 #[test]
