@@ -14,7 +14,7 @@ use super::Act::Hear;
 use super::{Act, MARK, OUR_BUG, PASSWORD, STANDARD, Stage, UNAVAILABLE, forever, say};
 use crate::client::{Client, DEADLINE, text};
 use crate::node::{Conn, FakeNode};
-use crate::site::{Door, Site, Spec, certificate};
+use crate::site::{Door, Site, Spec, certificate, log_lines, logged};
 use base64::Engine;
 
 /// A node with a certificate of its own making: what it gets in clear text, and under TLS.
@@ -215,13 +215,14 @@ const TOKEN: &str = "t0ken-malice-Pa55";
 
 /// A site that announces tokens, whatever its node does.
 async fn with_tokens(protocol: Protocol) -> Stage {
+    Stage::with(protocol, announce_tokens).await
+}
+
+fn announce_tokens(spec: &mut Spec) {
     let words: Extensions = [&b"AUTH=XOAUTH2"[..], b"AUTH=OAUTHBEARER"].into_iter().collect();
     let words = Some(Arc::new(words));
-    Stage::with(protocol, |spec: &mut Spec| {
-        spec.session.imap_capabilities = words.clone();
-        spec.session.pop3_capabilities = words;
-    })
-    .await
+    spec.session.imap_capabilities = words.clone();
+    spec.session.pop3_capabilities = words;
 }
 
 /// What a client sends with its token, and with which empty answer it takes a challenge.
@@ -333,6 +334,50 @@ async fn a_node_that_does_not_announce_a_tokens_mechanism_does_not_get_the_token
         }
         let heard = super::text(&stage.node);
         assert!(!heard.contains("AUTH") && !heard.contains(&message("XOAUTH2").0), "{heard}");
+        stage.site.end(&[TOKEN, MARK, PASSWORD]).await;
+    }
+}
+
+/// A stranger needs neither a right token nor a known password for it: two of them must not take a node down.
+#[tokio::test]
+async fn tokens_that_no_node_wants_say_nothing_of_its_health() {
+    for protocol in Protocol::ALL {
+        let stage = Stage::with(protocol, |spec| {
+            announce_tokens(spec);
+            spec.probe.fall = 1;
+            spec.name = format!("unwanted-{protocol}");
+        })
+        .await;
+        let door = if protocol == Protocol::Imap { Door::ImapClear } else { Door::Pop3Clear };
+        // Users and networks enough to be believed, if this were something to believe.
+        for (host, user) in [(2, "alice"), (3, "renamed"), (4, "alice"), (5, "renamed")] {
+            let from = std::net::Ipv4Addr::new(127, 9, host, 1).into();
+            let mut client = Client::clear_from(from, stage.site.address(door)).await;
+            client.line().await;
+            for mechanism in ["XOAUTH2", "OAUTHBEARER"] {
+                stage.script.with(|script| *script = asked(protocol, "PLAIN"));
+                let message = STANDARD.decode(message(mechanism).0).unwrap();
+                let message = String::from_utf8(message).unwrap().replace("alice", user);
+                let command = stage.of(["a AUTHENTICATE", "AUTH"]);
+                let said = client.ask(&format!("{command} {mechanism} {}", STANDARD.encode(message))).await;
+                assert_eq!(said, stage.of(UNAVAILABLE));
+            }
+        }
+        let island = format!("\"island\":\"unwanted-{protocol}\"");
+        let changes = log_lines(&["\"message\":\"node state\"", &island]);
+        assert!(changes.is_empty(), "{changes:?}");
+        assert_eq!(log_lines(&["\"message\":\"login\"", &island]).len(), 8, "its logins have lines of this kind");
+        // Silence does say something, and of the same node.
+        for (host, user) in [(2, "alice"), (3, "renamed")] {
+            stage.script.with(|script| *script = vec![Act::HangUp]);
+            let from = std::net::Ipv4Addr::new(127, 9, host, 1).into();
+            let mut client = Client::clear_from(from, stage.site.address(door)).await;
+            client.line().await;
+            let plain = super::plain(user, PASSWORD);
+            let said = client.ask(&format!("{} PLAIN {plain}", stage.of(["a AUTHENTICATE", "AUTH"]))).await;
+            assert_eq!(said, stage.of(UNAVAILABLE));
+        }
+        logged(&["\"message\":\"node state\"", &island], 1).await;
         stage.site.end(&[TOKEN, MARK, PASSWORD]).await;
     }
 }
