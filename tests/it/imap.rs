@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use mailferry::proto::BAD_COMMANDS_MAX;
+use mailferry::proto::{BAD_COMMANDS_MAX, Channel, ClientDialogue, Input, Protocol, Step};
 use mailferry::server::ListenerSettings;
+use mailferry::testkit::dialogues;
 use mailferry::{session, testkit};
 
 use crate::client::Client;
@@ -423,6 +424,47 @@ async fn r_imap_20_too_many_bad_commands_end_the_connection() {
     let all = String::from_utf8(client.rest().await).unwrap();
     assert_eq!(all.matches("a BAD ").count(), BAD_COMMANDS_MAX as usize + 1, "{all}");
     assert!(all.lines().last().unwrap().starts_with("* BYE "), "{all}");
+    site.end(&[]).await;
+}
+
+/// The steps of a dialogue that gets all this in one read, and the octets that it takes and says, until it is over.
+fn work(said: &[u8]) -> [usize; 3] {
+    let mut dialogue = ClientDialogue::new(Protocol::Imap, dialogues::offer(Channel::Tls));
+    let mut input = Input::new();
+    input.push(said);
+    let (mut steps, mut answered) = (0, 0);
+    loop {
+        steps += 1;
+        match dialogue.step(&mut input) {
+            Step::Reply(text) | Step::Decline(text, _) => answered += text.len(),
+            Step::Close(text, _) => return [steps, said.len() - input.as_bytes().len(), answered + text.len()],
+            _ => panic!("that was not bad"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn r_imap_20_work_for_bad_commands_does_not_grow_with_their_number() {
+    let long = format!("a NOOP {}\r\n", "x".repeat(8200));
+    let bad = ["a FOO\r\n", "\r\n", "a LOGIN x\r\n", "a AUTHENTICATE PLAIN\r\n?\r\n", "a STARTTLS\r\n", &long];
+    for bad in bad {
+        let few = work(bad.repeat(20).as_bytes());
+        assert!(few[0] <= 40 && few[1] <= 12 * bad.len() && few[2] <= 1000, "{few:?} for {bad:.20}");
+        assert_eq!(work(bad.repeat(2_000).as_bytes()), few, "steps, octets taken, octets said for {bad:.20}");
+    }
+    // The same of a whole mailferry: what it answers and what it logs.
+    let site = Site::with(&[FakeNode::dead().await]).await;
+    let mut found = Vec::new();
+    for count in [20, 10_000] {
+        let mut client = site.greeted(Door::ImapClear).await;
+        client.send("a FOO\r\n".repeat(count)).await;
+        let answered = client.rest().await.len();
+        client.from.line("session ended").await;
+        let lines = client.from.lines("session ended").len() + client.from.lines("login").len();
+        found.push((answered, lines));
+    }
+    assert_eq!(found[0], found[1], "octets answered and lines logged");
+    assert_eq!(found[0].1, 1, "{found:?}");
     site.end(&[]).await;
 }
 

@@ -33,6 +33,11 @@ pub struct Process {
 impl Process {
     /// A mailferry for this node, with so many descriptors, soft and hard limit.
     pub async fn start(node: u16, descriptors: (u32, u32)) -> Self {
+        Self::start_with(node, descriptors, "").await
+    }
+
+    /// The same, with more lines in `[server]`, and sections behind it.
+    pub async fn start_with(node: u16, descriptors: (u32, u32), server: &str) -> Self {
         let dir = TempDir::new().unwrap();
         fs::write(dir.path().join("users"), "alice a\n").unwrap();
         let files = certificate(&dir, "localhost");
@@ -41,7 +46,7 @@ impl Process {
             format!("[[listener]]\nprotocol = \"imap\"\naddress = \"127.0.0.1:0\"\ntls = \"{tls}\"\n{cleartext}\n")
         };
         let text = format!(
-            "[server]\nhostname = \"mail.example.net\"\nauth_failure_delay = \"1s\"\n[log]\nformat = \"json\"\n\
+            "[server]\nhostname = \"mail.example.net\"\nauth_failure_delay = \"1s\"\n{server}[log]\nformat = \"json\"\n\
              [tls]\ncertificates = [{{ chain = \"mail.pem\", key = \"mail.key\" }}]\n{}{}{}\
              [directory]\ntype = \"file\"\npath = \"users\"\n\
              [[island]]\nname = \"a\"\ntls = \"off\"\n\

@@ -246,6 +246,34 @@ async fn logs_in(process: &Process, number: u16) {
     assert!(answer.starts_with("a OK "), "{answer}");
 }
 
+/// On a real clock, and in order: the login is answered while all the others, who came before it, are still waited for.
+/// Then each of them is told, and cut.
+#[tokio::test]
+async fn r_res_03_a_good_login_is_answered_before_any_idle_connection_is_cut() {
+    let node = FakeNode::imap().await;
+    let soon = "login_timeout = \"10s\"\n[limits]\nfailed_login_delay_max = \"0s\"\n";
+    let process = Process::start_with(node.port, (2_000, 2_000), soon).await;
+    let mut idle = Vec::new();
+    for number in 0..500 {
+        // Silent ones, and ones in the middle of a handshake or of a line.
+        let way = if number % 2 == 0 { Way::Clear } else { Way::Tls };
+        let mut socket = process.connect(way, number).await;
+        if number % 4 >= 2 {
+            write(&mut socket, &[0x16, 3, 1, 2]).await;
+        }
+        idle.push((way, socket));
+    }
+    logs_in(&process, 1000).await;
+    assert!(process.lines(&["session ended"]).is_empty(), "somebody was cut before the login was answered");
+    for (way, mut socket) in idle {
+        let mut heard = Vec::new();
+        // A handshake has a deadline of its own, and may end in a reset.
+        let end = timeout(DEADLINE * 6, socket.read_to_end(&mut heard)).await.expect("not cut");
+        let is_told = heard.starts_with(b"* OK ") && text(&heard).contains("\r\n* BYE ");
+        assert!(way == Way::Tls || (end.is_ok() && is_told), "{way:?}: {}", text(&heard));
+    }
+}
+
 #[tokio::test]
 async fn the_soft_limit_is_raised_and_what_it_is_enough_for_is_told() {
     let process = Process::start(FakeNode::dead().await, (64, 1_000)).await;
