@@ -72,7 +72,8 @@ run_all() { # run_all SECONDS TARGET…
 run() { # run SECONDS TARGET
     local seconds=$1 target=$2 options=() folder
     local corpus=fuzz/corpus/$target artifacts=fuzz/artifacts/$target/
-    local dictionary=fuzz/dictionaries/${target%%_*}.dict
+    local dictionary=fuzz/dictionaries/$target.dict
+    if [ ! -e "$dictionary" ]; then dictionary=fuzz/dictionaries/${target%%_*}.dict; fi
     mkdir -p "$corpus" "$artifacts" "$LOGS/zoo-$target"
     if [ -e "$dictionary" ]; then options+=("-dict=$dictionary"); fi
     visit_zoo "$target" "$LOGS/zoo-$target"

@@ -374,5 +374,10 @@ pub(super) async fn agree_on_tls(server: &mut (impl AsyncRead + AsyncWrite + Unp
     }
 }
 
+#[cfg(feature = "testkit")]
+mod proof;
+#[cfg(feature = "testkit")]
+pub use proof::guarding_is_sound;
+
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use rustls::ClientConfig;
 use tokio::time::{Instant, sleep_until};
 
+#[cfg(feature = "testkit")]
+pub use self::guard::guarding_is_sound;
 pub use self::url::{Url, UrlError};
 
 use self::server::Server;

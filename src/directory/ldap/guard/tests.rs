@@ -161,5 +161,10 @@ proptest! {
         let _ = check(&octets);
         let _ = check(&message(&ber(0x65, &octets), b""));
         let _ = check(&message(&ber(0x65, SUCCESS), &ber(0xa0, &octets)));
+        for front in [&b"\x05\x00"[..], b"\x05\x13"] {
+            guarding_is_sound(&[front, &octets].concat());
+            guarding_is_sound(&[front, &message(&ber(0x65, &octets), b"")].concat());
+            guarding_is_sound(&[front, &message(&ber(0x65, SUCCESS), &ber(0xa0, &octets))].concat());
+        }
     }
 }
