@@ -6,10 +6,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "tidy/files.rs"]
+mod files;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use self::files::rust_files;
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/requirements.md");
 const THREATS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/threat-model.md");
@@ -160,30 +165,13 @@ const FOLDERS: [&str; 2] = ["src", "tests"];
 
 /// All test functions that are not ignored, with the files that they are in.
 fn tests() -> BTreeMap<String, BTreeSet<String>> {
-    let mut files = Vec::new();
-    for folder in FOLDERS {
-        walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut files);
-    }
-    assert!(files.len() > 100, "only {} files found", files.len());
     let mut tests: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for path in files {
-        let file = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display().to_string();
-        for name in tests_of(&fs::read_to_string(&path).unwrap()) {
-            tests.entry(name).or_default().insert(file.clone());
+    for (path, text) in FOLDERS.into_iter().flat_map(rust_files) {
+        for name in tests_of(&text) {
+            tests.entry(name).or_default().insert(path.display().to_string());
         }
     }
     tests
-}
-
-fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            walk(&path, files);
-        } else if path.extension().is_some_and(|it| it == "rs") {
-            files.push(path);
-        }
-    }
 }
 
 /// The functions under a `#[test]` or `#[tokio::test]` and no `#[ignore]`.

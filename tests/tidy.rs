@@ -4,8 +4,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "tidy/files.rs"]
+mod files;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use self::files::rust_files;
 
 /// Which of our modules a module may import. A module of a folder counts as the folder.
 const FLOORS: [(&str, &[&str]); 17] = [
@@ -76,24 +81,6 @@ const FORBIDDEN: [(&str, &[&str], &str); 3] = [
 /// Lines of a source file, tests in files of their own not counted.
 const LINES_MAX: usize = 450;
 
-fn sources() -> Vec<(PathBuf, String)> {
-    let mut files = Vec::new();
-    walk(Path::new("src"), &mut files);
-    assert!(files.len() > 30, "only {} source files found", files.len());
-    files.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
-}
-
-fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            walk(&path, files);
-        } else if path.extension().is_some_and(|it| it == "rs") {
-            files.push(path);
-        }
-    }
-}
-
 /// The top-level module that a file belongs to.
 fn module(path: &Path) -> String {
     let top = path.strip_prefix("src").unwrap().components().next().unwrap();
@@ -113,7 +100,7 @@ fn code(text: &str) -> String {
 #[test]
 fn floors_import_only_downwards() {
     let mut wrong = Vec::new();
-    for (path, text) in sources() {
+    for (path, text) in rust_files("src") {
         let from = module(&path);
         if matches!(from.as_str(), "lib" | "main") || is_test(&path) {
             continue;
@@ -150,7 +137,7 @@ fn imports(code: &str) -> Vec<String> {
 #[test]
 fn folders_keep_to_what_they_are() {
     let mut wrong = Vec::new();
-    for (path, text) in sources() {
+    for (path, text) in rust_files("src") {
         if is_test(&path) {
             continue;
         }
@@ -171,7 +158,7 @@ fn folders_keep_to_what_they_are() {
 #[test]
 fn files_open_with_what_they_are_and_stay_small() {
     let mut wrong = Vec::new();
-    for (path, text) in sources() {
+    for (path, text) in rust_files("src") {
         if !text.starts_with("//! ") {
             wrong.push(format!("{}: does not open with //!", path.display()));
         }
@@ -190,7 +177,7 @@ fn files_open_with_what_they_are_and_stay_small() {
 #[test]
 fn the_architecture_page_names_every_file() {
     let page = fs::read_to_string("docs/architecture.md").unwrap();
-    let missing: Vec<String> = sources()
+    let missing: Vec<String> = rust_files("src")
         .iter()
         .map(|(path, _)| path)
         .filter(|path| !is_test(path))
@@ -199,7 +186,7 @@ fn the_architecture_page_names_every_file() {
         .collect();
     assert!(missing.is_empty(), "docs/architecture.md does not name: {missing:?}");
     for named in page.split('`').skip(1).step_by(2).filter(|word| word.ends_with(".rs")) {
-        let exists = Path::new(named).exists() || sources().iter().any(|(path, _)| path.ends_with(named));
+        let exists = Path::new(named).exists() || rust_files("src").iter().any(|(path, _)| path.ends_with(named));
         assert!(exists, "docs/architecture.md names {named}, which does not exist");
     }
 }
@@ -220,7 +207,7 @@ fn the_words_of_the_log_lines_are_documented() {
 fn the_session_reads_as_a_straight_line() {
     let text = code(&fs::read_to_string("src/session/mod.rs").unwrap());
     assert!(!text.contains("Protocol::"), "session/mod.rs branches on the protocol");
-    for (path, text) in sources() {
+    for (path, text) in rust_files("src") {
         let speaks = ["\"* ", "\"+OK", "\"-ERR", "b\"* ", "b\"+OK", "b\"-ERR"];
         let may_speak = matches!(module(&path).as_str(), "proto" | "testkit");
         if !may_speak && !is_test(&path) {

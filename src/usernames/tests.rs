@@ -3,20 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-
-/// Names as they are typed.
-fn rules() -> Rules {
-    Rules {
-        lower_case: false,
-        domain: DomainRule::Keep,
-        default_domain: None,
-        domains_by_sni: Vec::new(),
-        delimiter: None,
-        on_node: NodeName::Typed,
-        length_max: UserName::MAX_LEN,
-        characters: Characters::Any,
-    }
-}
+use crate::testkit::settings::usernames as rules;
 
 fn name(octets: impl AsRef<[u8]>) -> UserName {
     UserName::new(octets.as_ref()).unwrap()
