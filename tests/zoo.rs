@@ -8,8 +8,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use mailferry::names::UserName;
 use mailferry::proto::{Channel, ClientDialogue, Input, NodeRefusal, Offer, Protocol, Refusal, RefusalKind, Step};
 use mailferry::testkit::{dialogues, leaks};
+
+/// What stands before the name of a master user.
+const MASTER: &str = "master=";
 
 /// One connection of a transcript.
 struct Visit {
@@ -70,7 +74,8 @@ fn read(name: &str, text: &str) -> Vec<Visit> {
             ("C", sent) => Line::Sent(octets(&place, sent)),
             ("S" | "N", _) => Line::Expected(shown(line)),
             ("L", login) => {
-                assert_eq!(login.split(' ').count(), 3, "{place}: mechanism, user, password");
+                let is_login = (3..=4).contains(&login.split(' ').count());
+                assert!(is_login, "{place}: mechanism, user, password, and perhaps whose that is");
                 Line::Expected(line.split(' ').map(shown).collect::<Vec<_>>().join(" "))
             }
             ("T:", "") => Line::Expected(line.to_owned()),
@@ -85,7 +90,7 @@ fn read(name: &str, text: &str) -> Vec<Visit> {
     visits
 }
 
-/// A connection to a listener: its protocol, its protection, and what the nodes can do.
+/// A connection to a listener: its protocol, its protection, who is a master user, and what the nodes can do.
 fn visit(place: String, listener: &str) -> Visit {
     let mut words = listener.split(' ');
     let protocol = match words.next() {
@@ -98,8 +103,11 @@ fn visit(place: String, listener: &str) -> Visit {
         Some("starttls") => Channel::Upgradable,
         _ => panic!("{place}: no such protection: {listener}"),
     };
-    let extensions = Arc::new(words.map(str::as_bytes).collect());
-    Visit { place, protocol, offer: Offer { extensions, ..dialogues::offer(channel) }, lines: Vec::new() }
+    let (masters, words): (Vec<_>, Vec<_>) = words.partition(|word| word.starts_with(MASTER));
+    let master_users = masters.iter().filter_map(|word| UserName::new(&word.as_bytes()[MASTER.len()..])).collect();
+    let extensions = Arc::new(words.into_iter().map(str::as_bytes).collect());
+    let offer = Offer { extensions, master_users, ..dialogues::offer(channel) };
+    Visit { place, protocol, offer, lines: Vec::new() }
 }
 
 /// Undoes the escapes.
@@ -171,7 +179,9 @@ impl Play {
                 Step::Login(login, to) => {
                     let (user, secret) = (login.user.as_bytes().escape_ascii(), login.credentials.secret().expose());
                     self.secrets.push(secret.strip_prefix(b"Bearer ").unwrap_or(secret).to_vec());
-                    self.notes.push(format!("L: {} {user} {}", login.mechanism, secret.escape_ascii()));
+                    let master = login.master.map(|master| format!(" {}", master.as_bytes().escape_ascii()));
+                    let (mechanism, master) = (login.mechanism, master.unwrap_or_default());
+                    self.notes.push(format!("L: {mechanism} {user} {}{master}", secret.escape_ascii()));
                     let Some(Some(heard)) = self.verdicts.pop() else {
                         self.ahead = Some(Vec::new());
                         break;
