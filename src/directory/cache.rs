@@ -1,9 +1,10 @@
 //! The cache in front of the directory, and the one flight per user to it.
 //!
-//! Two tables. `fresh` holds the directory's answers, "no such user" included, for as long as they are believed.
-//! `stale` holds the last route of each user for much longer, and is read only while the directory is unavailable.
-//! Ages are measured by tokio's clock, in the entries themselves; moka's own expiry only gives the memory back. Only
-//! `stale` is kept over a restart, and what was kept comes back into it alone: it is never believed like an answer.
+//! Two tables. `routes` holds the last route of each user: it is believed for some time, and much longer it serves while
+//! the directory is unavailable. A large site has a million of them, so that an entry there is small. `heard` holds how
+//! flights have ended: "no such user" for as long as that is believed, and all else for the moment in which those who
+//! asked at the same time get it. Ages are measured by tokio's clock, in the entries themselves; moka's own expiry only
+//! gives the memory back. Only `routes` is kept over a restart, and what was kept is never believed like an answer.
 //!
 //! However many ask for one user at once, the directory is asked once, in a task that nobody's hang-up can cancel, and
 //! all get the same answer. Never cached as an answer: an ambiguity, an unavailable directory.
@@ -28,9 +29,15 @@ use crate::names::UserName;
 /// Lifetimes beyond this are cut to it; moka refuses those of more than a thousand years.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
+/// The edition of routes that were kept over a restart: no source has it.
+const KEPT: u32 = u32::MAX;
+
 /// An answer so young to a doubt is not doubted again: many connections of one client fail together, and guessed
 /// passwords are doubts as well.
 const JUST_NOW: Duration = Duration::from_secs(1);
+
+/// For those who asked when a flight was about to land.
+const LANDING: Duration = Duration::from_millis(50);
 
 /// How much is kept, and for how long.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,28 +61,26 @@ pub(super) type Answer = Result<(Route, Arc<str>), LookupError>;
 #[derive(Clone)]
 pub(super) struct Cache {
     lifetimes: Lifetimes,
-    fresh: moka::future::Cache<UserName, Heard>,
-    stale: moka::future::Cache<UserName, Known>,
-    /// How often `stale` has changed.
+    began: Instant,
+    /// By the names' octets: a [`UserName`] takes more.
+    routes: moka::future::Cache<Box<[u8]>, Known>,
+    heard: moka::future::Cache<UserName, Heard>,
+    /// How often `routes` has changed.
     changes: Arc<AtomicU64>,
     /// For the questions that the cache could have answered.
     extra: Arc<Mutex<Throttle>>,
 }
 
-/// A route as the directory gave it.
+/// A route as the directory gave it. Of 48 octets: one more would cost sixteen for each user.
 #[derive(Clone)]
 struct Known {
-    /// Shared by both tables.
-    said: Arc<(Route, Arc<str>)>,
-    at: Instant,
-    /// How old it was then already: more than nothing where it was kept over a restart.
-    before: Duration,
-}
-
-impl Known {
-    fn age(&self) -> Duration {
-        self.before.saturating_add(self.at.elapsed())
-    }
+    route: Route,
+    /// Nanoseconds from the cache's beginning to when it was said.
+    at: u64,
+    /// Of the source that said it, or [`KEPT`].
+    edition: u32,
+    /// Seconds that it was old then already: more than none where it was kept over a restart.
+    before: u32,
 }
 
 /// The end of a flight.
@@ -118,11 +123,21 @@ impl Lifetimes {
     fn cover(&self, heard: &Heard, now: Instant, edition: u64) -> bool {
         heard.edition == edition && now.saturating_duration_since(heard.at) < self.of(heard)
     }
+
+    /// How long the end of a flight is kept. A route is in the other table too.
+    fn kept(&self, heard: &Heard) -> Duration {
+        let lifetime = self.of(heard);
+        match heard.outcome {
+            Ok(_) if heard.in_doubt => lifetime.min(JUST_NOW),
+            Ok(_) => lifetime.min(LANDING),
+            Err(_) => lifetime,
+        }
+    }
 }
 
 impl Expiry<UserName, Heard> for Lifetimes {
     fn expire_after_create(&self, _: &UserName, heard: &Heard, _: std::time::Instant) -> Option<Duration> {
-        Some(self.of(heard))
+        Some(self.kept(heard))
     }
 
     fn expire_after_update(
@@ -132,7 +147,7 @@ impl Expiry<UserName, Heard> for Lifetimes {
         _: std::time::Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        Some(self.of(heard))
+        Some(self.kept(heard))
     }
 }
 
@@ -143,8 +158,10 @@ impl Cache {
         let lifetimes = Lifetimes { ttl, negative_ttl, stale };
         Self {
             lifetimes,
-            fresh: moka::future::Cache::builder().max_capacity(capacity).expire_after(lifetimes).build(),
-            stale: moka::future::Cache::builder().max_capacity(capacity).time_to_live(stale).build(),
+            began: Instant::now(),
+            // Without an expiry of its own: the capacity bounds it, and an entry is a tenth smaller.
+            routes: moka::future::Cache::builder().max_capacity(capacity).build(),
+            heard: moka::future::Cache::builder().max_capacity(capacity).expire_after(lifetimes).build(),
             changes: Arc::default(),
             extra: Arc::default(),
         }
@@ -163,9 +180,15 @@ impl Cache {
     {
         let now = Instant::now();
         let lifetimes = self.lifetimes;
+        if let Some(known) = self.routes.get(user.as_bytes()).await {
+            let age = self.age(&known, now);
+            if u64::from(known.edition) == edition && age < lifetimes.ttl {
+                return Ok(Located { route: known.route, found: Found::Cached { age } });
+            }
+        }
         let believed = move |heard: &Heard| lifetimes.cover(heard, now, edition);
-        if let Some(heard) = self.fresh.get(user).await.filter(believed) {
-            return Ok(located(&*heard.outcome?, Found::Cached { age: now - heard.at }));
+        if let Some(heard) = self.heard.get(user).await.filter(believed) {
+            return heard.outcome.map(|said| located(&said, Found::Cached { age: now - heard.at }));
         }
         match self.fly(user, now, edition, false, believed, ask).await {
             Err(LookupError::Unavailable(reason)) => self.old_route(user).await.ok_or(LookupError::Unavailable(reason)),
@@ -190,7 +213,7 @@ impl Cache {
             let is_of_just_now = now.saturating_duration_since(heard.at) < JUST_NOW;
             lifetimes.cover(heard, now, edition) && heard.in_doubt && is_of_just_now
         };
-        if let Some(heard) = self.fresh.get(user).await.filter(believed) {
+        if let Some(heard) = self.heard.get(user).await.filter(believed) {
             return Some(heard.outcome.map(|said| located(&said, Found::Cached { age: now - heard.at })));
         }
         // Also of those who will only join a flight: who they are is not known before.
@@ -215,11 +238,11 @@ impl Cache {
     {
         let (cache, key) = (self.clone(), user.clone());
         let flight = tokio::spawn(async move {
-            let before = cache.fresh.get(&key).await.filter(|heard| cache.lifetimes.cover(heard, now, edition));
+            let before = cache.heard.get(&key).await.filter(|heard| cache.lifetimes.cover(heard, now, edition));
             let init = async { Heard { in_doubt, ..cache.ask(key.clone(), edition, ask).await } };
             // Whatever was heard after we came is an answer to us, also an error of the flight that just landed.
             let replace = |heard: &Heard| heard.at <= now && !believed(heard);
-            let heard = cache.fresh.entry_by_ref(&key).or_insert_with_if(init, replace).await.into_value();
+            let heard = cache.heard.entry_by_ref(&key).or_insert_with_if(init, replace).await.into_value();
             if let Some(before) = before.filter(|_| heard.is_trouble()) {
                 cache.put_back(key, before).await;
             }
@@ -249,11 +272,11 @@ impl Cache {
         let outcome = answer.map(Arc::new);
         match &outcome {
             Ok(said) => {
-                self.stale.insert(user, Known { said: Arc::clone(said), at, before: Duration::ZERO }).await;
+                self.know(&user, said.0.clone(), at, edition).await;
                 self.changes.fetch_add(1, Ordering::Release);
             }
             Err(LookupError::NotFound) => {
-                if self.stale.remove(&user).await.is_some() {
+                if self.routes.remove(user.as_bytes()).await.is_some() {
                     self.changes.fetch_add(1, Ordering::Release);
                 }
             }
@@ -270,13 +293,30 @@ impl Cache {
             let newer = entry.is_some_and(|entry| !entry.into_value().is_trouble());
             std::future::ready(if newer { Op::Nop } else { Op::Put(before) })
         };
-        self.fresh.entry(user).and_compute_with(decide).await;
+        self.heard.entry(user).and_compute_with(decide).await;
+    }
+
+    async fn know(&self, user: &UserName, route: Route, at: Instant, edition: u64) {
+        // An edition that does not fit is never believed.
+        let edition = u32::try_from(edition).unwrap_or(KEPT);
+        let known = Known { route, at: self.since_began(at), edition, before: 0 };
+        self.routes.insert(user.as_bytes().into(), known).await;
+    }
+
+    /// In nanoseconds, for 584 years.
+    fn since_began(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.began).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn age(&self, known: &Known, now: Instant) -> Duration {
+        let here = self.since_began(now).saturating_sub(known.at);
+        Duration::from_nanos(here).saturating_add(Duration::from_secs(known.before.into()))
     }
 
     async fn old_route(&self, user: &UserName) -> Option<Located> {
-        let known = self.stale.get(user).await?;
-        let age = known.age();
-        (age < self.lifetimes.stale).then(|| located(&known.said, Found::Stale { age }))
+        let known = self.routes.get(user.as_bytes()).await?;
+        let age = self.age(&known, Instant::now());
+        (age < self.lifetimes.stale).then_some(Located { route: known.route, found: Found::Stale { age } })
     }
 
     /// Has this user an old route, should the directory be unavailable?
@@ -292,24 +332,26 @@ impl Cache {
     /// The old routes, in no order, with the times that their ages mean when `since_1970` is now. Blocks nobody for long.
     pub(super) fn known(&self, since_1970: Duration) -> impl Iterator<Item = Entry> {
         let stale = self.lifetimes.stale;
-        self.stale.iter().filter_map(move |(user, known)| {
-            let age = known.age();
+        self.routes.iter().filter_map(move |(user, known)| {
+            let age = self.age(&known, Instant::now());
             let said = since_1970.saturating_sub(age).as_secs();
-            (age < stale).then(|| Entry { user: (*user).clone(), route: known.said.0.clone(), said })
+            let user = UserName::new(&user)?;
+            (age < stale).then_some(Entry { user, route: known.route, said })
         })
     }
 
     /// What was kept becomes old routes again, unless it is too old by now; what the directory is to say in the future
     /// counts as said now. Returns how many there are. Only for a cache that nobody uses yet.
-    pub(super) fn restore(&self, entries: Vec<Entry>, by: &Arc<str>, since_1970: Duration) -> usize {
-        let at = Instant::now();
+    pub(super) fn restore(&self, entries: Vec<Entry>, since_1970: Duration) -> usize {
+        let at = self.since_began(Instant::now());
         let mut restored = 0;
         for Entry { user, route, said } in entries {
             let before = since_1970.saturating_sub(Duration::from_secs(said));
             if before < self.lifetimes.stale {
-                let known = Known { said: Arc::new((route, Arc::clone(by))), at, before };
+                let before = u32::try_from(before.as_secs()).unwrap_or(u32::MAX);
+                let known = Known { route, at, edition: KEPT, before };
                 // Inserting only ever waits for others' insertions.
-                restored += usize::from(self.stale.insert(user, known).now_or_never().is_some());
+                restored += usize::from(self.routes.insert(user.as_bytes().into(), known).now_or_never().is_some());
             }
         }
         restored
@@ -319,6 +361,8 @@ impl Cache {
 fn located(said: &(Route, Arc<str>), found: Found) -> Located {
     Located { route: said.0.clone(), found }
 }
+
+const _: () = assert!(size_of::<Known>() == 48);
 
 #[cfg(test)]
 mod tests;

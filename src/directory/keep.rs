@@ -23,7 +23,7 @@ const WRITE_EVERY: Duration = Duration::from_secs(60);
 pub(super) fn restore(cache: &Cache, path: &Path) -> bool {
     match snapshot::file::load(path) {
         Ok(Some(entries)) => {
-            let users = cache.restore(entries, &Arc::from(path.display().to_string()), since_1970());
+            let users = cache.restore(entries, since_1970());
             info!(file = ?path, users, "old routes were read: they serve while the directory is unavailable");
         }
         Ok(None) => info!(file = ?path, "no old routes are kept yet"),

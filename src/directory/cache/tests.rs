@@ -271,9 +271,9 @@ async fn the_number_of_users_is_bounded() {
         let user = UserName::new(format!("user{number}").as_bytes()).unwrap();
         cache.locate(&user, 0, script.ask()).await.unwrap();
     }
-    cache.fresh.run_pending_tasks().await;
-    cache.stale.run_pending_tasks().await;
-    assert!(cache.fresh.entry_count() <= 10 && cache.stale.entry_count() <= 10);
+    cache.heard.run_pending_tasks().await;
+    cache.routes.run_pending_tasks().await;
+    assert!(cache.heard.entry_count() <= 10 && cache.routes.entry_count() <= 10);
 }
 
 #[tokio::test(start_paused = true)]
@@ -288,7 +288,7 @@ async fn what_was_kept_serves_only_as_an_old_route_of_its_true_age() {
 
     // Mailferry was away for an hour.
     let cache = Cache::new(&SETTINGS);
-    assert_eq!(cache.restore(kept.clone(), &"file".into(), wall + seconds(3600)), 1);
+    assert_eq!(cache.restore(kept.clone(), wall + seconds(3600)), 1);
     script.now_says(down());
     assert_eq!(locate(&cache, &script).await, "a stale 4600");
     assert_eq!(afresh(&cache, &script).await, "the directory is unavailable: down");
@@ -299,7 +299,7 @@ async fn what_was_kept_serves_only_as_an_old_route_of_its_true_age() {
     assert_eq!(cache.known(wall).count(), 0, "too old to be kept again");
 
     let cache = Cache::new(&SETTINGS);
-    cache.restore(kept, &"file".into(), wall);
+    cache.restore(kept, wall);
     script.now_says(island("b"));
     assert_eq!(locate(&cache, &script).await, "b asked ldap://x", "what was kept is not believed");
     script.now_says(Err(LookupError::NotFound));
@@ -322,7 +322,7 @@ async fn times_of_the_future_are_now_and_what_is_too_old_is_dropped() {
     for (said, expected) in cases {
         let (cache, script) = (Cache::new(&SETTINGS), Script::new(down()));
         let entry = Entry { user: bob(), route: Route { island: IslandName::new("a"), login: None }, said };
-        let restored = cache.restore(vec![entry], &"file".into(), wall);
+        let restored = cache.restore(vec![entry], wall);
         assert_eq!(restored == 1, expected.contains("stale"), "{said}");
         assert_eq!(locate(&cache, &script).await, expected, "{said}");
     }
@@ -350,8 +350,8 @@ async fn many_kept_routes_come_back_whole_and_no_more_than_the_cache_may_hold() 
     };
     for (capacity, expected) in [(10_000, 10_000), (100, 100)] {
         let cache = Cache::new(&Settings { capacity, ..SETTINGS });
-        cache.restore((0..10_000).map(entry).collect(), &"file".into(), seconds(1_700_000_000));
-        cache.stale.run_pending_tasks().await;
+        cache.restore((0..10_000).map(entry).collect(), seconds(1_700_000_000));
+        cache.routes.run_pending_tasks().await;
         assert_eq!(cache.known(seconds(1_700_000_000)).count(), expected);
     }
 }

@@ -175,7 +175,7 @@ async fn while_all_servers_are_frozen_old_routes_serve_at_once_also_under_trials
     let source = SourceSettings::Ldap(settings(vec![first.url, second.url]));
     let directory = Directory::new(&DirectorySettings { source, cache }, None).unwrap();
     let route = Route { island: IslandName::new("a"), login: None };
-    directory.cache.restore(vec![Entry { user: bob(), route, said: 0 }], &"file".into(), Duration::ZERO);
+    directory.cache.restore(vec![Entry { user: bob(), route, said: 0 }], Duration::ZERO);
     // Until both are out of service.
     for _ in 0..4 {
         assert_eq!(shown(&directory, "nobody").await, "the directory is unavailable");
