@@ -4,7 +4,6 @@
 //! the line itself, wherever its answer has room for words.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
@@ -18,10 +17,10 @@ use super::{roundtrip, settings};
 use crate::directory::{Directory, LookupError, Route, cache};
 use crate::drain;
 use crate::limits::Limits;
-use crate::names::{IslandName, NodeName};
+use crate::names::IslandName;
 use crate::net::{Dialer, Stream};
 use crate::proto::Protocol;
-use crate::routing::{Check, FailBack, Forward, Island, Islands, Node, NodeTls, OperatorState, Policy, Probe};
+use crate::routing::{Island, Islands};
 use crate::session::{self, Accepted, Challenges, Context};
 
 /// Nothing that anybody sends or logs by chance.
@@ -206,32 +205,11 @@ fn island() -> Island {
     // Short, because a node that talks nonsense is waited for on a real clock.
     let moment = Duration::from_millis(10);
     Island {
-        name: IslandName::new("a"),
-        spellings: vec![IslandName::new("a")],
-        policy: Policy::Prefer,
-        fail_back: FailBack::Now,
-        tls: NodeTls::Off,
-        forward: Forward::Off,
-        ca: None,
         connect_timeout: moment,
         greeting_timeout: moment,
         login_timeout: moment,
-        hedge: None,
         patience: Duration::ZERO,
-        disconnect_spread: moment,
-        max_login_rate: None,
-        probe: Probe { check: Check::Greeting, interval: moment, timeout: moment, fall: 3, rise: 2 },
-        nodes: vec![Arc::new(Node {
-            name: NodeName::new("left"),
-            host: "left".to_owned(),
-            imap_port: 143,
-            pop3_port: 110,
-            tls_name: "left".to_owned(),
-            weight: NonZeroU32::MIN,
-            rank: 1,
-            zone: None,
-            state: OperatorState::InService,
-        })],
+        ..settings::island(1)
     }
 }
 
