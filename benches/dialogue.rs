@@ -5,8 +5,8 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use mailferry::names::UserName;
 use mailferry::proto::{
-    Channel, ClientDialogue, Credentials, HelloStep, Input, LoginRequest, NodeAnswer, NodeHello, NodeLogin, Protocol,
-    ReplayStep, Step,
+    Channel, ClientDialogue, Credentials, HelloStep, Input, LoginRequest, NodeAcceptance, NodeAnswer, NodeHello,
+    NodeLogin, Protocol, ReplayStep, ReplyTo, Step, proxy_header,
 };
 use mailferry::secret::Secret;
 use mailferry::testkit::dialogues;
@@ -21,22 +21,22 @@ const CLIENTS: [(&str, Protocol, &str); 5] = [
 ];
 
 /// From the greeting to the login request.
-fn log_in(protocol: Protocol, sent: &str) -> Option<LoginRequest> {
+fn log_in(protocol: Protocol, sent: &str) -> Option<(ClientDialogue, LoginRequest, ReplyTo)> {
     let mut dialogue = ClientDialogue::new(protocol, dialogues::offer(Channel::Tls));
     black_box(dialogue.greeting());
     let mut input = Input::new();
     input.push(sent.as_bytes());
     loop {
         match dialogue.step(&mut input) {
-            Step::Login(request, _) => return Some(request),
+            Step::Login(request, reply_to) => return Some((dialogue, request, reply_to)),
             Step::Reply(text) => drop(black_box(text)),
             _ => return None,
         }
     }
 }
 
-/// From a node's greeting to its acceptance; false if it does not come to that.
-fn replay(protocol: Protocol) -> bool {
+/// From a node's greeting to its acceptance.
+fn replay(protocol: Protocol, login: NodeLogin) -> Option<NodeAcceptance> {
     let mut input = Input::new();
     input.push(match protocol {
         Protocol::Imap => b"* OK [CAPABILITY IMAP4rev1 SASL-IR LITERAL+ AUTH=PLAIN] ready\r\n".as_slice(),
@@ -44,26 +44,33 @@ fn replay(protocol: Protocol) -> bool {
     });
     let mut hello = NodeHello::new(protocol, false, None);
     loop {
-        match hello.step(&mut input) {
-            Ok(HelloStep::Ready) => break,
-            Ok(HelloStep::Send(sent)) => input.push(&answer(protocol, &sent)),
-            _ => return false,
+        match hello.step(&mut input).ok()? {
+            HelloStep::Ready => break,
+            HelloStep::Send(sent) => input.push(&answer(protocol, &sent)),
+            HelloStep::Wait | HelloStep::StartTls => return None,
         }
     }
-    let user = UserName::new(dialogues::USER);
-    let Some(Ok(mut replay)) = user.map(|user| {
-        let credentials = Credentials::Password(Secret::new(dialogues::PASSWORD.to_vec()));
-        hello.replay(NodeLogin { user, master: None, credentials })
-    }) else {
-        return false;
-    };
+    let mut replay = hello.replay(login).ok()?;
     loop {
-        match replay.step(&mut input) {
-            Ok(ReplayStep::Answer(answer)) => return matches!(answer, NodeAnswer::Accepted(_)),
-            Ok(ReplayStep::Send(sent)) => input.push(&answer(protocol, sent.expose())),
-            _ => return false,
+        match replay.step(&mut input).ok()? {
+            ReplayStep::Answer(NodeAnswer::Accepted(acceptance)) => return Some(acceptance),
+            ReplayStep::Send(sent) => input.push(&answer(protocol, sent.expose())),
+            ReplayStep::Wait | ReplayStep::Answer(NodeAnswer::Refused(_)) => return None,
         }
     }
+}
+
+fn known_login() -> Option<NodeLogin> {
+    let credentials = Credentials::Password(Secret::new(dialogues::PASSWORD.to_vec()));
+    Some(NodeLogin { user: UserName::new(dialogues::USER)?, master: None, credentials })
+}
+
+/// All that is said in a login, on both sides: what the client hears at its end.
+fn whole(protocol: Protocol, sent: &str) -> Option<Vec<u8>> {
+    let (dialogue, request, reply_to) = log_in(protocol, sent)?;
+    let LoginRequest { user, master, credentials, .. } = request;
+    let acceptance = replay(protocol, NodeLogin { user, master, credentials })?;
+    Some(dialogue.accept(reply_to, &acceptance))
 }
 
 /// What a willing node says to a command.
@@ -83,15 +90,32 @@ fn dialogue(c: &mut Criterion) {
             assert!(log_in(protocol, sent).is_some(), "{name} is no login");
             b.iter(|| log_in(protocol, black_box(sent)));
         });
+        group.bench_function(format!("{name}, and the node's side"), |b| {
+            assert!(whole(protocol, sent).is_some(), "{name} does not get in");
+            b.iter(|| whole(protocol, black_box(sent)));
+        });
     }
     for protocol in [Protocol::Pop3, Protocol::Imap] {
         group.bench_function(format!("{protocol} replay"), |b| {
-            assert!(replay(protocol), "the {protocol} node did not accept the login");
-            b.iter(|| replay(black_box(protocol)));
+            let accepted = || replay(black_box(protocol), known_login()?);
+            assert!(accepted().is_some(), "the {protocol} node did not accept the login");
+            b.iter(accepted);
         });
     }
     group.finish();
 }
 
-criterion_group!(benches, dialogue);
+/// In front of all that, behind a balancer.
+fn header(c: &mut Criterion) {
+    let header = proxy_header::introducing(&dialogues::introduction());
+    let read = || {
+        let mut input = Input::new();
+        input.push(black_box(&header));
+        proxy_header::read(&mut input)
+    };
+    assert!(matches!(read(), Ok(Some(_))), "our own header is not read");
+    c.bench_function("PROXY v2 header", |b| b.iter(read));
+}
+
+criterion_group!(benches, dialogue, header);
 criterion_main!(benches);

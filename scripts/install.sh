@@ -55,6 +55,7 @@ look_for_demo_parts() {
     need perl-base command -v perl
     if [ -n "${MAILFERRY-}" ]; then return 0; fi # a program is there, nothing needs to be built
     need gcc command -v cc
+    need make command -v make # for the allocator
     need libc6-dev a_c_program_compiles # for the TLS library's C parts
 }
 

@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+/// For the C parts of the TLS library too: it is built without a prefix.
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     mailferry::cli::main()
 }
