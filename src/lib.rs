@@ -6,6 +6,7 @@
 pub mod drain;
 pub mod logging;
 pub mod names;
+pub mod pace;
 pub mod secret;
 
 // What is on the wire before the login, without I/O (floor 1).

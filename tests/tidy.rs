@@ -13,15 +13,16 @@ use std::path::Path;
 use self::files::rust_files;
 
 /// Which of our modules a module may import. A module of a folder counts as the folder.
-const FLOORS: [(&str, &[&str]); 17] = [
+const FLOORS: [(&str, &[&str]); 18] = [
     ("names", &[]),
+    ("pace", &[]),
     ("secret", &[]),
     ("drain", &[]),
     ("logging", &[]),
     ("proto", &["names", "secret"]),
     ("net", &["proto", "names", "secret", "drain"]),
     ("directory", &["names", "secret", "drain"]),
-    ("routing", &["proto", "names"]),
+    ("routing", &["proto", "names", "pace"]),
     ("usernames", &["names"]),
     ("limits", &["names"]),
     ("session", &["limits", "usernames", "net", "directory", "routing", "proto", "names", "secret", "drain"]),

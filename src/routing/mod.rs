@@ -1,13 +1,12 @@
 //! Island → ordered nodes, and what is known of each node's health.
 //!
 //! `island` is what the configuration says, `health` the state machine of one node and protocol, `select` the order in
-//! which a login tries nodes, `pace` how fast something may happen, `abilities` what nodes can do. All five are pure: `now`
-//! is an argument, no socket, no log. `table` holds the live state of them all, and is the only file here with a lock.
+//! which a login tries nodes, `abilities` what nodes can do. All four are pure: `now` is an argument, no socket, no log.
+//! `table` holds the live state of them all, and is the only file here with a lock.
 
 mod abilities;
 pub mod health;
 pub mod island;
-pub mod pace;
 pub mod select;
 pub mod table;
 

@@ -14,9 +14,9 @@ use tokio::sync::{Notify, watch};
 use super::abilities::{Abilities, Common};
 use super::health::{Health, Signal, State, Witness};
 use super::island::{Island, Node, OperatorState};
-use super::pace::Pace;
 use super::select::{Asker, Reason, Standing, View, order};
 use crate::names::{IslandName, Protocol, UserName, ZoneName};
+use crate::pace::Pace;
 use crate::proto::Extensions;
 
 /// Ends of sessions of one node that are never delayed, however close together.
