@@ -22,9 +22,9 @@ use moka::ops::compute::Op;
 use tokio::time::Instant;
 
 use super::snapshot::Entry;
-use super::throttle::Throttle;
 use super::{Found, Located, LookupError, Route};
 use crate::names::UserName;
+use crate::pace::Pace;
 
 /// Lifetimes beyond this are cut to it; moka refuses those of more than a thousand years.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -38,6 +38,13 @@ const JUST_NOW: Duration = Duration::from_secs(1);
 
 /// For those who asked when a flight was about to land.
 const LANDING: Duration = Duration::from_millis(50);
+
+/// Between two questions that the cache could have answered: 50 a second, which a small LDAP server does not feel beside
+/// its ordinary work, while a move of many users is still noticed as fast as they log in wrongly.
+const EXTRA_INTERVAL: Duration = Duration::from_millis(20);
+
+/// So many of them at once after a time of quiet: a client opens several connections together, and many move together.
+const EXTRA_AT_ONCE: u32 = 50;
 
 /// How much is kept, and for how long.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +75,7 @@ pub(super) struct Cache {
     /// How often `routes` has changed.
     changes: Arc<AtomicU64>,
     /// For the questions that the cache could have answered.
-    extra: Arc<Mutex<Throttle>>,
+    extra: Arc<Mutex<Pace>>,
 }
 
 /// A route as the directory gave it. Of 48 octets: one more would cost sixteen for each user.
@@ -217,7 +224,11 @@ impl Cache {
             return Some(heard.outcome.map(|said| located(&said, Found::Cached { age: now - heard.at })));
         }
         // Also of those who will only join a flight: who they are is not known before.
-        if !self.extra.lock().unwrap_or_else(PoisonError::into_inner).admit(now) {
+        if !self.extra.lock().unwrap_or_else(PoisonError::into_inner).admit(
+            now.into_std(),
+            EXTRA_INTERVAL,
+            EXTRA_AT_ONCE,
+        ) {
             return None;
         }
         Some(self.fly(user, now, edition, true, believed, ask).await)

@@ -10,7 +10,6 @@ mod keep;
 pub mod ldap;
 pub mod snapshot;
 pub mod template;
-mod throttle;
 
 use std::path::Path;
 use std::pin::Pin;

@@ -4,7 +4,6 @@
 //! however many networks there are. Time is an argument. It knows neither sockets nor protocols. There are three tables,
 //! each behind one lock that is held for one look-up and never across an await: `connections`, `guesses`, `sessions`.
 
-mod alarm;
 mod connections;
 mod eviction;
 mod guesses;
@@ -19,10 +18,10 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use tracing::{info, warn};
 
-pub use alarm::Alarm;
 pub use eviction::Eviction;
 
 use crate::names::{IslandName, UserName};
+use crate::pace::Alarm;
 use connections::{Connections, Joined};
 use guesses::{Guesses, News};
 use network::Network;
