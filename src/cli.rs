@@ -1,6 +1,7 @@
 //! The command line: what it offers, what it prints, and the exit codes.
 
 use std::io::{IsTerminal, stderr, stdout};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,6 +29,9 @@ const EXIT_START: u8 = 71;
 
 /// The user that was asked for does not exist.
 const EXIT_NOT_FOUND: u8 = 4;
+
+/// The listener that was asked for does not exist: a wrong argument, as clap calls it.
+const EXIT_NO_LISTENER: u8 = 2;
 
 /// The directory could not say.
 const EXIT_UNAVAILABLE: u8 = 69;
@@ -62,6 +66,8 @@ enum Command {
     },
     /// Report all problems of a configuration, the files that it names included. Starts nothing.
     ///
+    /// What works and is most likely not meant so is told as a warning.
+    ///
     /// Exit codes: 0 no problem, 78 problems, which are printed.
     Check {
         /// The configuration.
@@ -75,11 +81,14 @@ enum Command {
     /// configuration takes out of service stand last.
     ///
     /// Exit codes: 0 found, 4 no such user, 69 the directory is unavailable, its answer ambiguous or its island not
-    /// configured, 71 the directory cannot be set up, 78 the configuration has problems.
+    /// configured, 71 the directory cannot be set up, 78 the configuration has problems, 2 no such listener.
     Route {
         /// The name, as a client would type it.
         #[arg(value_name = "USER")]
         user: String,
+        /// As if it were typed at this listener, which may add a domain: an `address` of the configuration.
+        #[arg(short, long, value_name = "ADDRESS")]
+        listener: Option<SocketAddr>,
         /// The configuration.
         #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
         config: PathBuf,
@@ -91,7 +100,7 @@ pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run { config } => run(&config),
         Command::Check { config } => check(&config),
-        Command::Route { user, config } => route(&user, &config),
+        Command::Route { user, listener, config } => route(&user, listener, &config),
     };
     done.unwrap_or_else(|code| code)
 }
@@ -146,18 +155,26 @@ fn check(path: &std::path::Path) -> Result<ExitCode, ExitCode> {
     let settings = load(path)?;
     let (listeners, islands) = (settings.listeners.len(), settings.islands.len());
     let nodes: usize = settings.islands.iter().map(|island| island.nodes.len()).sum();
+    config::warnings(&settings).iter().for_each(|warning| complain(&format!("warning: {warning}")));
     say(&format!("{}: no problems; listeners: {listeners}, islands: {islands}, nodes: {nodes}", path.display()));
     Ok(ExitCode::SUCCESS)
 }
 
-fn route(user: &str, path: &std::path::Path) -> Result<ExitCode, ExitCode> {
+fn route(user: &str, listener: Option<SocketAddr>, path: &std::path::Path) -> Result<ExitCode, ExitCode> {
     let settings = load(path)?;
+    let door = settings.listeners.iter().find(|it| Some(it.address) == listener);
+    if let (Some(address), None) = (listener, door) {
+        complain(&format!("{address}: no listener has this address"));
+        return Ok(ExitCode::from(EXIT_NO_LISTENER));
+    }
     logging::start(&settings.log);
     let Some(name) = UserName::new(user.as_bytes()) else {
         complain("a user name has 1 to 255 octets and no line end");
         return Ok(ExitCode::from(EXIT_NOT_FOUND));
     };
-    let Some(names) = settings.session.usernames.apply(&name, None, None) else {
+    let Some(names) =
+        settings.session.usernames.apply(&name, door.and_then(|door| door.default_domain.as_deref()), None)
+    else {
         complain(&format!("{name}: the rules of [usernames] allow no such name"));
         return Ok(ExitCode::from(EXIT_NOT_FOUND));
     };

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::names::UserName;
+use crate::names::{UserName, lower_case};
 
 /// The site's rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +101,18 @@ impl Rules {
         Some(Names { looked_up, on_node })
     }
 
+    /// Whether any login may be looked up as this, whatever is typed and wherever. Says no only where that is sure.
+    pub fn may_look_up(&self, name: &UserName) -> bool {
+        let octets = name.as_bytes();
+        let has_domain = octets.contains(&b'@');
+        let fits = match self.domain {
+            DomainRule::Keep => true,
+            DomainRule::Strip => !has_domain,
+            DomainRule::Add => has_domain || self.default_domain.is_none(),
+        };
+        fits && self.cased(octets) == octets
+    }
+
     /// What a name without a domain gets: whoever knows the client best says it.
     fn domain_of<'a>(&'a self, listener: Option<&'a str>, sni: Option<&str>) -> Option<&'a str> {
         let of_sni = |sni: &str| self.domains_by_sni.iter().find(|(name, _)| name.eq_ignore_ascii_case(sni));
@@ -108,14 +120,9 @@ impl Rules {
         by_sni.or(listener).or(self.default_domain.as_deref())
     }
 
-    /// In lower case, if the site wants it. What is no UTF-8 is in a charset that nobody knows: only its ASCII letters
-    /// are sure to be letters. The result may be longer (İ, Ⱥ).
+    /// In lower case, if the site wants it.
     fn cased(&self, octets: &[u8]) -> Vec<u8> {
-        match str::from_utf8(octets) {
-            _ if !self.lower_case => octets.to_vec(),
-            Ok(text) => text.chars().flat_map(char::to_lowercase).collect::<String>().into_bytes(),
-            Err(_) => octets.to_ascii_lowercase(),
-        }
+        if self.lower_case { lower_case(octets) } else { octets.to_vec() }
     }
 }
 

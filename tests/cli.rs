@@ -75,6 +75,15 @@ fn check_looks_into_the_users_file_too() {
 }
 
 #[test]
+fn check_warns_of_what_works_and_is_not_meant_so() {
+    let (dir, config) = site("127.0.0.1:0");
+    fs::write(dir.path().join("users"), "alice a\nBob a\n").unwrap();
+    let (code, out, err) = mailferry(&["check"], &config);
+    assert!(code == 0 && out.contains("no problems"), "{out}");
+    assert!(err.starts_with("warning: ") && err.contains("users:2: ") && err.lines().count() == 1, "{err}");
+}
+
+#[test]
 fn check_tells_where_the_systems_authorities_are_needed_when_there_are_none() {
     let (_dir, config) = site("127.0.0.1:0");
     let text = fs::read_to_string(&config).unwrap();
@@ -205,6 +214,15 @@ fn route_applies_the_sites_rules_for_names() {
     fs::write(&config, format!("{text}\n{rules}\non_node = \"looked-up\"\n")).unwrap();
     let (_, out, _) = mailferry(&["route", "Alice", "--config"], &config);
     assert!(out.contains("log in as  alice@example.net\n"), "{out}");
+    // A listener's own domain.
+    let door = "cleartext_login = true\ndefault_domain = \"example.org\"";
+    fs::write(&config, format!("{}\n{rules}\n", text.replace("cleartext_login = true", door))).unwrap();
+    fs::write(dir.path().join("users"), "alice@example.net a\nalice@example.org b\n").unwrap();
+    let (code, out, _) = mailferry(&["route", "alice", "--listener", "127.0.0.1:0", "--config"], &config);
+    assert!(code == 0 && out.contains("looked up  alice@example.org\n"), "{out}");
+    let (code, out, err) = mailferry(&["route", "alice", "--listener", "127.0.0.1:993", "--config"], &config);
+    assert_eq!((code, out.as_str(), err.as_str()), (2, "", "127.0.0.1:993: no listener has this address\n"));
+    fs::write(dir.path().join("users"), "alice@example.net a\n").unwrap();
     let (code, _, err) = mailferry(&["route", "ALICE@example.org", "--config"], &config);
     assert_eq!((code, err.as_str()), (4, "alice@example.org: no such user\n"));
     let (code, _, err) = mailferry(&["route", &"x".repeat(21), "--config"], &config);

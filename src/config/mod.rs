@@ -21,12 +21,14 @@ mod suggest;
 mod syntax;
 mod usernames;
 mod value;
+mod warnings;
 
 use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
 pub use report::{Place, Report};
+pub use warnings::warnings;
 
 use crate::names::ZoneName;
 use crate::{directory as directories, limits as counts, logging, net, routing, server as listeners, session};

@@ -90,6 +90,9 @@ pub enum LineProblem {
     /// A login there could only fail. Found by [`check`] alone: the directory itself knows no islands.
     #[error("no island has the name or match \"{0}\": mend it, or add the island")]
     UnknownIsland(IslandName),
+    /// A route that nobody has. Found by [`idle_lines`] alone.
+    #[error("no login is looked up as {0}: the rules of [usernames] make another name of it; write that one")]
+    NeverLookedUp(UserName),
     /// The same name again.
     #[error("{user} is on line {first} already: remove one of them")]
     Duplicate {
@@ -111,6 +114,17 @@ pub fn check(path: &Path, is_island: &dyn Fn(&IslandName) -> bool) -> Result<(),
         Look::Unreadable(reason) => Err(FileError::Unreadable { path: path.to_owned(), reason }),
         Look::Same => Ok(()),
     }
+}
+
+/// The lines of a file whose users no login is looked up as; the first ones, and how many more there are. Nothing of a
+/// file that cannot be read. Blocks.
+pub fn idle_lines(path: &Path, may_look_up: &dyn Fn(&UserName) -> bool) -> Vec<String> {
+    let Ok(Some((_, content))) = read_unless(path, None) else { return Vec::new() };
+    let idle = (1..).zip(content.split(|&octet| octet == b'\n')).filter_map(|(line, text)| {
+        let (user, _) = parse_line(text).ok()??;
+        (!may_look_up(&user)).then(|| BadLine { line, problem: LineProblem::NeverLookedUp(user) })
+    });
+    lines(path, &idle.collect::<Vec<_>>(), MAX_TOLD)
 }
 
 /// The file, in memory.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Full;
 use super::network::Network;
-use crate::names::{IslandName, UserName};
+use crate::names::{IslandName, UserName, lower_case};
 
 /// Whose sessions are counted together.
 #[derive(PartialEq, Eq, Hash)]
@@ -33,7 +33,7 @@ struct Tally {
 
 impl User {
     pub(super) fn new(island: &IslandName, user: &UserName) -> Self {
-        Self { island: island.clone(), name: user.as_bytes().to_ascii_lowercase().into() }
+        Self { island: island.clone(), name: lower_case(user.as_bytes()).into() }
     }
 }
 
@@ -116,6 +116,7 @@ mod tests {
         assert_eq!(sessions.sit(&alice, network(1)), Ok(()));
         assert_eq!(sessions.sit(&user("a", "ALICE"), network(1)), Ok(()), "the same user");
         assert_eq!(sessions.sit(&alice, network(1)), Err(Full::UserAndNetwork));
+        assert!(user("a", "J\u{dc}RGEN") == user("a", "j\u{fc}rgen"), "not only the letters of ASCII");
         assert_eq!(sessions.sit(&user("b", "alice"), network(1)), Ok(()), "another island");
         assert_eq!(sessions.sit(&user("a", "bob"), network(1)), Ok(()), "another user");
         assert_eq!(sessions.sit(&alice, network(2)), Ok(()));

@@ -249,3 +249,27 @@ proptest! {
         prop_assert_eq!(looked_up(&rules, &text), looked_up(&rules, text.to_uppercase()));
     }
 }
+
+#[test]
+fn a_name_that_no_login_has_is_known_and_one_that_a_login_has_never_taken_for_it() {
+    // Rules, and which of these names may be looked up.
+    let names = ["alice", "Alice", "alice@example.net", "\u{c4}da", "\u{e4}da"];
+    let cases = [
+        (rules(), [true, true, true, true, true]),
+        (Rules { lower_case: true, ..rules() }, [true, false, true, false, true]),
+        (Rules { domain: DomainRule::Strip, ..rules() }, [true, true, false, true, true]),
+        (Rules { domain: DomainRule::Add, ..rules() }, [true, true, true, true, true]),
+        (
+            Rules { domain: DomainRule::Add, default_domain: Some("example.org".into()), ..rules() },
+            [false, false, true, false, false],
+        ),
+    ];
+    for (rules, expected) in cases {
+        assert_eq!(names.map(|it| rules.may_look_up(&name(it))), expected, "{rules:?}");
+        for typed in names {
+            if let Some(names) = rules.apply(&name(typed), None, None) {
+                assert!(rules.may_look_up(&names.looked_up), "{typed} {rules:?}");
+            }
+        }
+    }
+}
