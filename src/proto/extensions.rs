@@ -41,6 +41,12 @@ impl Extensions {
         Self(self.0.intersection(&other.0).cloned().collect())
     }
 
+    /// What the other one has not.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        Self(self.0.difference(&other.0).cloned().collect())
+    }
+
     /// What either has.
     #[must_use]
     pub fn joined_with(&self, other: &Self) -> Self {
@@ -68,6 +74,7 @@ mod tests {
     fn words_are_compared_without_case() {
         assert!(of("idle Namespace").has("NAMESPACE"));
         assert_eq!(of("IDLE move UIDPLUS").shared_with(&of("uidplus IDLE X")), of("IDLE UIDPLUS"));
+        assert_eq!(of("IDLE move").without(&of("MOVE UIDPLUS")), of("IDLE"));
         assert_eq!(of("IDLE").joined_with(&of("MOVE")), of("MOVE IDLE"));
     }
 

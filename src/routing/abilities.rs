@@ -6,10 +6,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::pace::Pace;
 use crate::proto::Extensions;
 
 /// How long what nodes have in common is not looked at again.
 const KEPT: Duration = Duration::from_secs(1);
+
+/// How often the operator is told that it has changed, and how often at once: a node may say something else each time.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+const TELL_AT_ONCE: u32 = 6;
 
 /// What one node has said, for one protocol.
 #[derive(Default)]
@@ -48,6 +53,20 @@ impl Abilities {
 pub(super) struct Common {
     what: Arc<Extensions>,
     looked: Option<Instant>,
+    /// What the operator knows.
+    told: Arc<Extensions>,
+    pace: Pace,
+}
+
+/// What nodes have in common is something else than the operator knows.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Turnover<K> {
+    /// What clients are told of now, and were not.
+    pub gained: Extensions,
+    /// What they are not told of any more.
+    pub lost: Extensions,
+    /// The nodes that lack some of what was lost. None, where no node is in service.
+    pub lacking: Vec<K>,
 }
 
 impl Common {
@@ -64,6 +83,24 @@ impl Common {
             }
         }
         Arc::clone(&self.what)
+    }
+
+    /// What is to be told, if anything. Too many changes are told as the one that they came to.
+    pub(super) fn news<K, I>(&mut self, nodes: impl FnOnce() -> I, now: Instant) -> Option<Turnover<K>>
+    where
+        I: Iterator<Item = (K, Option<Arc<Extensions>>)>,
+    {
+        if self.told == self.what || !self.pace.admit(now, TELL_EVERY, TELL_AT_ONCE) {
+            return None;
+        }
+        let told = std::mem::replace(&mut self.told, Arc::clone(&self.what));
+        let (gained, lost) = (self.what.without(&told), told.without(&self.what));
+        let lacks = |all: &Option<Arc<Extensions>>| {
+            let has = all.as_ref().map(|all| lost.shared_with(all)).unwrap_or_default();
+            has != lost
+        };
+        let lacking = nodes().filter(|(_, all)| lacks(all)).map(|(node, _)| node).collect();
+        Some(Turnover { gained, lost, lacking })
     }
 }
 

@@ -10,6 +10,7 @@ pub mod island;
 pub mod select;
 pub mod table;
 
+pub use abilities::Turnover;
 pub use health::{Signal, State, Witness};
 pub use island::{Check, FailBack, Forward, Island, Node, NodeTls, OperatorState, Policy, Probe};
 pub use select::Reason;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
-use super::abilities::{Abilities, Common};
+use super::abilities::{Abilities, Common, Turnover};
 use super::health::{Health, Signal, State, Witness};
 use super::island::{Island, Node, OperatorState};
 use super::select::{Asker, Reason, Standing, View, order};
@@ -47,9 +47,26 @@ impl Islands {
     pub fn extensions(&self, protocol: Protocol, now: Instant) -> Arc<Extensions> {
         let ports = || self.tables.iter().flat_map(move |table| table.ports(protocol));
         let nodes = || ports().filter(NodePort::takes_logins).map(|port| port.abilities().all());
+        self.common(protocol).of(nodes, now)
+    }
+
+    /// What the operator is to be told of [`Self::extensions`], because it has changed since he was told the last time.
+    /// Six times at once at most, and then once in ten seconds.
+    pub fn turnover(&self, protocol: Protocol, now: Instant) -> Option<Turnover<NodePort>> {
+        let ports = || self.tables.iter().flat_map(move |table| table.ports(protocol)).filter(NodePort::takes_logins);
+        let nodes = || {
+            ports().map(|port| {
+                let all = port.abilities().all();
+                (port, all)
+            })
+        };
+        self.common(protocol).news(nodes, now)
+    }
+
+    fn common(&self, protocol: Protocol) -> MutexGuard<'_, Common> {
         let [imap, pop3] = &*self.common;
         let common = if protocol == Protocol::Imap { imap } else { pop3 };
-        common.lock().unwrap_or_else(PoisonError::into_inner).of(nodes, now)
+        common.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All of them.

@@ -3,9 +3,11 @@
 //! Where a header is wanted is known before an octet is read: from the networks of `proxy_protocol_from` there must be
 //! one, from elsewhere none is looked for, or any client could choose its address.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::budget::Budget;
@@ -13,6 +15,7 @@ use super::end::{End, Stage, Who, Why};
 use super::login::{Client, handshake_result};
 use super::origin::Origin;
 use super::record::Record;
+use super::signal::tell_turnover;
 use super::wire::Wire;
 use super::{Accepted, Context, Door};
 use crate::limits::Slot;
@@ -34,11 +37,13 @@ pub(super) async fn open(
     let mut wire = Wire::new(socket);
     let mut origin = Origin::of_socket(client, connected);
     let mut channel = door.channel;
-    if door.proxy_protocol_from.iter().any(|network| network.contains(&origin.client.ip())) {
+    let mut speaks_for_nobody = false;
+    if door.wants_header(origin.client.ip()) {
         let header = header(&mut wire, &slot, record).await?;
         // Where we speak TLS ourselves, with whomever, that is the TLS that counts.
         let believes_tls = door.proxy_protocol_tls && channel != Channel::Tls;
         origin.passed_on(&header, believes_tls, record);
+        speaks_for_nobody = header.peers.is_none();
         if believes_tls && header.tls.is_some() {
             channel = Channel::Tls;
         }
@@ -65,7 +70,8 @@ pub(super) async fn open(
         cleartext_login: door.cleartext_login,
         extensions: extensions(context, door.protocol),
         master_users: context.settings.master_users.clone(),
-        is_trusted: door.trusted_networks.iter().any(|network| network.contains(&origin.client.ip())),
+        // A balancer that does not say who its client is must not lend it its own good name.
+        is_trusted: !speaks_for_nobody && contains(&door.trusted_networks, origin.client.ip()),
     };
     let dialogue = ClientDialogue::new(door.protocol, offer);
     let mut greeting = dialogue.greeting();
@@ -76,6 +82,17 @@ pub(super) async fn open(
     }
     client.send(&mut greeting, budget.command_deadline()).await?;
     Ok(client)
+}
+
+impl Door {
+    /// Whether a connection from this address must begin with a header, so that its client is not known before.
+    pub fn wants_header(&self, from: IpAddr) -> bool {
+        contains(&self.proxy_protocol_from, from.to_canonical())
+    }
+}
+
+fn contains(networks: &[IpNet], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(&address))
 }
 
 /// The header with which a balancer's connection must begin. Whoever sends none is cut without an answer: there is
@@ -115,7 +132,12 @@ fn extensions(context: &Context, protocol: Protocol) -> Arc<Extensions> {
         Protocol::Imap => &context.settings.imap_capabilities,
         Protocol::Pop3 => &context.settings.pop3_capabilities,
     };
-    configured.clone().unwrap_or_else(|| context.islands.extensions(protocol, Instant::now().into_std()))
+    configured.clone().unwrap_or_else(|| {
+        let now = Instant::now().into_std();
+        let common = context.islands.extensions(protocol, now);
+        context.islands.turnover(protocol, now).iter().for_each(|turnover| tell_turnover(protocol, turnover));
+        common
+    })
 }
 
 #[cfg(test)]

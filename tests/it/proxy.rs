@@ -232,12 +232,18 @@ async fn r_pp_05_a_stranger_cannot_choose_his_address() {
 #[tokio::test]
 async fn r_pp_06_local_and_unknown_mean_the_sockets_addresses() {
     let node = FakeNode::start(introduced(Protocol::Imap)).await;
-    let spec = Spec { listen: from_balancers, forward: Forward::Proxy, ..Spec::new(&[node.port]) };
+    let listen = |listener: &mut ListenerSettings| {
+        from_balancers(listener);
+        from_proxies(listener);
+    };
+    let spec = Spec { listen, forward: Forward::Proxy, ..Spec::new(&[node.port]) };
     let site = Site::start(spec).await;
     for header in [proxy_header::local(), b"PROXY UNKNOWN\r\n".to_vec(), b"PROXY UNKNOWN 192.0.2.7 x\r\n".to_vec()] {
         let mut client = Client::clear(site.address(Door::ImapClear)).await;
         client.send(header).await;
         client.line().await;
+        // The balancer's own address is trusted, but nobody has said that the client is there.
+        assert!(client.command("i", "ID (\"x-originating-ip\" \"192.0.2.184\")").await.starts_with("i OK "));
         assert!(client.command("a", "LOGIN alice local-Pa55").await.starts_with("a OK "));
         assert!(client.from.line("login").await.contains("\"outcome\":\"accepted\""));
         let from = client.from;

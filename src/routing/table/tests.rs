@@ -389,3 +389,40 @@ fn what_all_can_do_is_looked_at_once_a_second_and_shared() {
     assert!(at(2 * SECOND).has("IDLE"));
     assert!(Arc::ptr_eq(&at(3 * SECOND), &at(5 * SECOND)), "nothing has changed");
 }
+
+#[test]
+fn the_operator_is_told_which_node_takes_something_from_all_clients() {
+    let mut sea = Sea::new();
+    let ports = sea.ports(Protocol::Imap);
+    ports.iter().for_each(|port| port.learn(can("IDLE MOVE")));
+    let told = |sea: &mut Sea| {
+        sea.all_can(Protocol::Imap);
+        sea.islands.turnover(Protocol::Imap, sea.now).map(|Turnover { gained, lost, lacking }| {
+            let nodes = lacking.iter().map(|port| format!("{}/{}", port.table().island().name, port.node().name));
+            (gained, lost, nodes.collect::<Vec<_>>())
+        })
+    };
+    let nothing = Extensions::default;
+    assert_eq!(told(&mut sea), Some((can("IDLE MOVE"), nothing(), vec![])));
+    assert_eq!(told(&mut sea), None, "once");
+    ports[3].learn(can("MOVE ID"));
+    assert_eq!(told(&mut sea), Some((nothing(), can("IDLE"), vec!["b/right".to_owned()])));
+    assert_eq!(told(&mut sea), None);
+    ports[3].learn(can("MOVE IDLE"));
+    assert_eq!(told(&mut sea), Some((can("IDLE"), nothing(), vec![])));
+    // One that says something else each time is told of six times at once, three of them above, then once in ten seconds.
+    let mut lines = 0;
+    for round in 0..100 {
+        ports[0].learn(can(if round % 2 == 0 { "MOVE" } else { "MOVE IDLE" }));
+        lines += usize::from(told(&mut sea).is_some());
+    }
+    assert!((10..=14).contains(&lines), "{lines}");
+    // What it came to is told when there is time, if it is not what was told.
+    sea.now += 10 * SECOND;
+    let _ = told(&mut sea);
+    ports[0].learn(can("MOVE"));
+    ports[1].learn(can("IDLE"));
+    sea.now += 10 * SECOND;
+    let last = told(&mut sea).unwrap();
+    assert_eq!(last, (nothing(), can("IDLE MOVE"), vec!["a/left".to_owned(), "a/right".to_owned()]));
+}
