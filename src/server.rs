@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use crate::drain::Drain;
-use crate::limits::Limits;
+use crate::limits::{Full, Limits};
 use crate::net::descriptors::{Spare, is_lack};
 use crate::net::{Stream, listen};
 use crate::proto::{Channel, ClientDialogue, Protocol};
@@ -121,7 +121,6 @@ impl Listener {
 
     /// Accepts until told to stop.
     pub async fn serve(mut self, context: Arc<Context>, drain: Drain) {
-        let mut exhausted = false;
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
@@ -129,11 +128,18 @@ impl Listener {
             };
             match accepted {
                 Ok((socket, client)) => {
-                    exhausted = false;
                     self.spare.take_again();
-                    let Ok(slot) = context.limits.enter() else {
-                        self.turn_away(socket, &context.limits);
-                        continue;
+                    // Before anybody has to make place for it: who it is, where that is known already.
+                    let entered = match client.ip() {
+                        from if self.door.wants_header(from) => context.limits.enter(),
+                        from => context.limits.enter_from(from),
+                    };
+                    let slot = match entered {
+                        Ok(slot) => slot,
+                        Err(full) => {
+                            self.turn_away(socket, full, &context.limits);
+                            continue;
+                        }
                     };
                     let connected = socket.local_addr().unwrap_or(self.address);
                     let accepted = Accepted { socket: Stream::Clear(socket), client, connected, slot };
@@ -143,7 +149,7 @@ impl Listener {
                 Err(reason) if is_about_one_connection(&reason) => {}
                 Err(reason) if is_lack(&reason) && self.spare.give_up() => {
                     match self.socket.accept().now_or_never() {
-                        Some(Ok((socket, _))) => self.turn_away(socket, &context.limits),
+                        Some(Ok((socket, _))) => self.turn_away(socket, Full::Connections, &context.limits),
                         // Somebody else was faster to take the descriptor.
                         Some(Err(_)) => sleep(EXHAUSTED_PAUSE).await,
                         // Nobody waits any more.
@@ -152,8 +158,9 @@ impl Listener {
                     self.spare.take_again();
                 }
                 Err(reason) => {
-                    if !std::mem::replace(&mut exhausted, true) {
-                        error!(address = %self.address, %reason, "cannot accept; new connections wait");
+                    // It comes and goes with each descriptor that is free for a moment.
+                    if let Some(untold) = context.limits.alarm("accept", Instant::now().into_std()) {
+                        error!(address = %self.address, %reason, untold, "cannot accept; new connections wait");
                     }
                     sleep(EXHAUSTED_PAUSE).await;
                     self.spare.take_again();
@@ -163,9 +170,16 @@ impl Listener {
     }
 
     /// Ends a connection for which there is no place. Nothing here waits: the line has room in the kernel, or it is lost.
-    fn turn_away(&self, socket: TcpStream, limits: &Limits) {
-        if let Some(untold) = limits.turned_away(Instant::now().into_std()) {
-            warn!(address = %self.address, untold, "no place for more connections: clients are turned away");
+    fn turn_away(&self, socket: TcpStream, why: Full, limits: &Limits) {
+        if let Some(untold) = limits.turned_away(why, Instant::now().into_std()) {
+            let address = self.address;
+            if why == Full::Network {
+                let client = socket.peer_addr().ok().map(|client| client.ip().to_canonical());
+                let client = client.map(tracing::field::display);
+                warn!(%address, client, untold, "no place for more connections of a client's network: it is turned away");
+            } else {
+                warn!(%address, untold, "no place for more connections: clients are turned away");
+            }
         }
         let Ok(mut socket) = socket.into_std() else { return };
         let _ = socket.write(&self.refusal);

@@ -1,13 +1,14 @@
 //! Who is connected: in all, and of each client network, and who goes when there is no place.
 //!
-//! A connection before its login is a stranger. Strangers stand in the order of their age, all of them and those of each
-//! network, so that the oldest one is found without a search. One that was sent away is *leaving* until its slot is
-//! dropped: it holds its descriptor until then, so it counts against what there are descriptors for, and against
-//! nothing else. Nothing here waits, and no table is larger than the number of connections.
+//! A connection before its login is a stranger; which of them goes is said by `crowds`. One that was sent away is
+//! *leaving* until its slot is dropped: it holds its descriptor until then, so it counts against what there are
+//! descriptors for, and against nothing else. Nothing here waits or searches, and no table is larger than the number of
+//! connections.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::crowds::{Crowds, Whose};
 use super::eviction::Eviction;
 use super::network::Network;
 use super::{Full, Settings};
@@ -23,8 +24,9 @@ pub(super) struct Connections {
     places: u32,
     next: Id,
     count: Count,
-    strangers: BTreeMap<Id, Stranger>,
-    networks: HashMap<Network, Group>,
+    strangers: HashMap<Id, Stranger>,
+    crowds: Crowds,
+    networks: HashMap<Network, Count>,
 }
 
 /// How many a group may have.
@@ -41,21 +43,15 @@ struct Count {
     leaving: u32,
 }
 
-#[derive(Default)]
-struct Group {
-    count: Count,
-    strangers: BTreeSet<Id>,
-}
-
 struct Stranger {
-    network: Option<Network>,
+    whose: Whose,
     eviction: Eviction,
 }
 
 /// Whether a group takes one more.
 enum Room {
     Free,
-    /// If its oldest stranger goes.
+    /// If a stranger of it goes.
     Instead,
     None,
 }
@@ -85,110 +81,138 @@ impl Connections {
             places: descriptors.saturating_add((descriptors / super::PER_LEAVING).max(1)),
             next: 0,
             count: Count::default(),
-            strangers: BTreeMap::new(),
+            strangers: HashMap::new(),
+            crowds: Crowds::default(),
             networks: HashMap::new(),
         }
     }
 
-    /// A place for a stranger of unknown network, and who must be told to go.
-    pub(super) fn enter(&mut self) -> Result<(Id, Eviction, Option<Eviction>), Full> {
-        if self.count.all >= self.places {
+    /// A place for a stranger, and who must be told to go.
+    pub(super) fn enter(&mut self, whose: Whose) -> Result<Entered, Full> {
+        let is_full = matches!(self.caps.room(self.count, self.strangers.len()), Room::None);
+        if is_full || self.count.all >= self.places {
             return Err(Full::Connections);
         }
-        let evicted = match self.caps.room(self.count, self.strangers.len()) {
-            Room::Free => None,
-            Room::Instead => self.strangers.first_key_value().map(|(id, _)| *id).and_then(|id| self.send_away(id)),
-            Room::None => return Err(Full::Connections),
-        };
+        // Nobody goes for the sake of one who may not come in.
+        let mut evicted = Vec::new();
+        if let Whose::Of(network) = whose {
+            evicted.extend(self.make_room_in(network)?);
+            self.networks.entry(network).or_default().all += 1;
+        }
+        let room = self.caps.room(self.count, self.strangers.len());
         let (id, eviction) = (self.next, Eviction::default());
         self.next += 1;
         self.count.all += 1;
-        self.strangers.insert(id, Stranger { network: None, eviction: eviction.clone() });
-        Ok((id, eviction, evicted))
+        self.strangers.insert(id, Stranger { whose, eviction: eviction.clone() });
+        self.crowds.add(id, whose);
+        if let Room::Instead = room {
+            // Counted with the new one, so that whoever comes once more than others pays for it himself. It is the
+            // youngest, and not alone, so it is never the one that goes.
+            evicted.extend(self.crowds.first().and_then(|id| self.send_away(id)));
+        }
+        Ok(Entered { id, eviction, evicted })
     }
 
-    /// A stranger that belonged to no network belongs to this one, and who must be told to go. Where there is no place
-    /// for it, it is leaving.
-    pub(super) fn join(&mut self, id: Id, network: Network) -> Result<Joined, Full> {
-        if !self.strangers.contains_key(&id) {
-            return Ok(Joined::NotAny);
+    /// A stranger is somebody else's than was known, and who must be told to go. Where there is no place for it, it is
+    /// leaving, and nobody's.
+    pub(super) fn change(&mut self, id: Id, from: Whose, to: Whose) -> Result<Changed, Full> {
+        let is_stranger = self.strangers.contains_key(&id);
+        if let Whose::Of(network) = from {
+            self.leave_network(network, !is_stranger);
         }
-        let group = self.networks.get(&network);
-        let (count, strangers) = group.map_or_else(Default::default, |it| (it.count, it.strangers.len()));
-        let evicted = match self.network_caps.room(count, strangers) {
-            Room::Free => None,
-            Room::Instead => group.and_then(|it| it.strangers.first().copied()).and_then(|id| self.send_away(id)),
-            Room::None => {
-                self.send_away(id);
-                return Err(Full::Network);
-            }
-        };
-        let group = self.networks.entry(network).or_default();
-        group.count.all += 1;
-        group.strangers.insert(id);
-        if let Some(stranger) = self.strangers.get_mut(&id) {
-            stranger.network = Some(network);
+        if !is_stranger {
+            return Ok(Changed::NotAny);
         }
-        Ok(Joined::Member(evicted))
-    }
-
-    /// It belongs to its network no longer.
-    pub(super) fn part(&mut self, id: Id, network: Network) {
-        let is_stranger = match self.strangers.get_mut(&id) {
-            Some(stranger) => stranger.network.take().is_some(),
-            None => false,
+        self.belongs_to(id, Whose::Unknown);
+        let Whose::Of(network) = to else {
+            self.belongs_to(id, to);
+            return Ok(Changed::Member(None));
         };
-        self.leave_group(id, network, !is_stranger);
+        let evicted = self.make_room_in(network).inspect_err(|_| {
+            self.send_away(id);
+        })?;
+        self.networks.entry(network).or_default().all += 1;
+        self.belongs_to(id, to);
+        Ok(Changed::Member(evicted))
     }
 
     /// It has logged in.
-    pub(super) fn authenticated(&mut self, id: Id, network: Option<Network>) {
+    pub(super) fn authenticated(&mut self, id: Id, whose: Whose) {
         // It may have been sent away in the moment in which a node let it in. It stays then.
-        let was_leaving = self.strangers.remove(&id).is_none();
+        let was_leaving = self.forget_stranger(id).is_none();
         self.count.leaving -= u32::from(was_leaving);
-        if let Some(group) = network.and_then(|network| self.networks.get_mut(&network)) {
-            group.count.leaving -= u32::from(was_leaving);
-            group.strangers.remove(&id);
+        if let Some(count) = whose.network().and_then(|network| self.networks.get_mut(&network)) {
+            count.leaving -= u32::from(was_leaving);
         }
     }
 
     /// It is no more.
-    pub(super) fn leave(&mut self, id: Id, network: Option<Network>, is_authenticated: bool) {
-        let was_leaving = self.strangers.remove(&id).is_none() && !is_authenticated;
+    pub(super) fn leave(&mut self, id: Id, whose: Whose, is_authenticated: bool) {
+        let was_leaving = self.forget_stranger(id).is_none() && !is_authenticated;
         self.count.all -= 1;
         self.count.leaving -= u32::from(was_leaving);
-        if let Some(network) = network {
-            self.leave_group(id, network, was_leaving);
+        if let Whose::Of(network) = whose {
+            self.leave_network(network, was_leaving);
         }
     }
 
-    fn leave_group(&mut self, id: Id, network: Network, was_leaving: bool) {
-        if let Entry::Occupied(mut group) = self.networks.entry(network) {
-            let it = group.get_mut();
-            it.count.all -= 1;
-            it.count.leaving -= u32::from(was_leaving);
-            it.strangers.remove(&id);
-            if it.count.all == 0 {
-                group.remove();
+    /// Sends a stranger of the network away if it needs that for one more.
+    fn make_room_in(&mut self, network: Network) -> Result<Option<Eviction>, Full> {
+        let count = self.networks.get(&network).copied().unwrap_or_default();
+        match self.network_caps.room(count, self.crowds.size_of(network)) {
+            Room::Free => Ok(None),
+            Room::Instead => Ok(self.crowds.first_of(network).and_then(|id| self.send_away(id))),
+            Room::None => Err(Full::Network),
+        }
+    }
+
+    fn belongs_to(&mut self, id: Id, whose: Whose) {
+        if let Some(stranger) = self.strangers.get_mut(&id) {
+            self.crowds.remove(id, stranger.whose);
+            self.crowds.add(id, whose);
+            stranger.whose = whose;
+        }
+    }
+
+    fn forget_stranger(&mut self, id: Id) -> Option<Stranger> {
+        let stranger = self.strangers.remove(&id)?;
+        self.crowds.remove(id, stranger.whose);
+        Some(stranger)
+    }
+
+    fn leave_network(&mut self, network: Network, was_leaving: bool) {
+        if let Entry::Occupied(mut count) = self.networks.entry(network) {
+            let it = count.get_mut();
+            it.all -= 1;
+            it.leaving -= u32::from(was_leaving);
+            if it.all == 0 {
+                count.remove();
             }
         }
     }
 
     /// The stranger must go. Telling it is left to the caller, who holds a lock.
     fn send_away(&mut self, id: Id) -> Option<Eviction> {
-        let Stranger { network, eviction } = self.strangers.remove(&id)?;
+        let Stranger { whose, eviction } = self.forget_stranger(id)?;
         self.count.leaving += 1;
-        if let Some(group) = network.and_then(|network| self.networks.get_mut(&network)) {
-            group.count.leaving += 1;
-            group.strangers.remove(&id);
+        if let Some(count) = whose.network().and_then(|network| self.networks.get_mut(&network)) {
+            count.leaving += 1;
         }
         Some(eviction)
     }
 }
 
-/// What came of joining a network.
-pub(super) enum Joined {
-    /// It belongs to it, and this one must be told to go.
+/// One that has come in.
+pub(super) struct Entered {
+    pub(super) id: Id,
+    pub(super) eviction: Eviction,
+    /// Who must be told to go for it.
+    pub(super) evicted: Vec<Eviction>,
+}
+
+/// What came of belonging to somebody else.
+pub(super) enum Changed {
+    /// It does, and this one must be told to go.
     Member(Option<Eviction>),
     /// It is leaving anyway.
     NotAny,

@@ -1,16 +1,26 @@
 //! Refused logins of each client network, and what they cost it: time at first, then its chance to try.
 //!
 //! What is remembered is the number of refusals in each eighth of the memory, so that a network costs the same
-//! however often it fails. The table is bounded: when it is full, the network that has not failed for longest is
-//! forgotten. Whoever has so many networks that he can fill it does not need to be forgotten in order to try again.
+//! however often it fails. A login that is *open*, admitted and not judged, may become a refusal: it is counted as one
+//! for those that come meanwhile, so that many at once are no more than one after the other. They wait for it, and are
+//! not turned away: it may as well be right. The table is bounded: when it is full, the network that has not tried for
+//! longest is forgotten. Whoever has so many networks that he can fill it does not need to be forgotten in order to try
+//! again.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 use super::network::Network;
 
 /// Networks that are remembered, at most: some 10 MB.
 const NETWORKS_MAX: usize = 65_536;
+
+/// How many times as many refusals as one network an IPv6 /48 may have: it may be one attacker's, or all phones' of a town.
+const WIDE: u32 = 8;
 
 /// Into how many parts the memory is divided. A refusal is remembered for at least the whole memory, and for at most
 /// one part more.
@@ -33,12 +43,13 @@ pub(super) struct Guesses {
     /// When the first part of all began.
     epoch: Option<Instant>,
     networks: HashMap<Network, Tally>,
-    /// The networks in the order of their last refusal.
+    /// The networks in the order of their last try.
     by_age: BTreeMap<u64, Network>,
     next: u64,
 }
 
 /// One network's refusals.
+#[derive(Default)]
 struct Tally {
     /// How many in each part; a part's number says its place.
     refused: [u32; SLOTS],
@@ -48,15 +59,29 @@ struct Tally {
     age: u64,
     /// Whether it may not try any more, as far as was told.
     blocked: bool,
+    /// Logins that were admitted and are not judged.
+    open: u32,
+    /// Where those wait who come when the open ones could be too many.
+    turn: Option<Arc<Notify>>,
 }
 
-/// What the operator should be told of a network.
+/// Whether a login may be tried.
+pub(super) enum Admission {
+    /// Yes; it is open until [`Guesses::settle`].
+    Granted,
+    /// Not until a refusal is forgotten.
+    Denied,
+    /// That is not known before another one is settled: it is to be asked for again then.
+    Later(OwnedNotified),
+}
+
+/// What the operator should be told of networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
     /// No login of it is tried any more.
-    Blocked,
+    Blocked(Network),
     /// Its logins are tried again.
-    Free,
+    Free(Network),
 }
 
 impl Guesses {
@@ -72,19 +97,91 @@ impl Guesses {
         }
     }
 
-    /// Counts a refused login.
-    pub(super) fn refused(&mut self, network: Network, now: Instant) -> Option<News> {
+    /// May a login of this network be tried?
+    pub(super) fn admit(&mut self, network: Network, now: Instant) -> (Admission, Vec<News>) {
         let part = self.part_at(now);
-        self.make_room(part);
+        let mut news = Vec::new();
+        for network in self.concerned(network) {
+            let (Some(limit), Some(tally)) = (self.limit_of(network), self.networks.get_mut(&network)) else {
+                continue;
+            };
+            let refused = tally.count(part);
+            if refused >= limit {
+                // Whoever waits for his turn must hear it too.
+                tally.next_turn();
+                return (Admission::Denied, news);
+            }
+            if refused.saturating_add(tally.open) >= limit {
+                return (Admission::Later(tally.turn()), news);
+            }
+            if std::mem::take(&mut tally.blocked) {
+                news.push(News::Free(network));
+            }
+        }
+        for network in self.concerned(network) {
+            let limit = self.limit_of(network);
+            let tally = self.touch(network, part);
+            tally.open += 1;
+            if limit.is_some_and(|limit| tally.count(part).saturating_add(tally.open) < limit) {
+                tally.next_turn();
+            }
+        }
+        (Admission::Granted, news)
+    }
+
+    /// A login that was admitted is over. Was it refused, or could it have been?
+    pub(super) fn settle(&mut self, network: Network, refused: bool, now: Instant) -> Vec<News> {
+        let part = self.part_at(now);
+        let mut news = Vec::new();
+        for network in self.concerned(network) {
+            let limit = self.limit_of(network);
+            if refused {
+                self.touch(network, part);
+            }
+            // None: it was forgotten meanwhile, because there are too many.
+            let Some(tally) = self.networks.get_mut(&network) else { continue };
+            tally.open = tally.open.saturating_sub(1);
+            tally.next_turn();
+            if refused {
+                tally.add(part);
+                let is_over = limit.is_some_and(|limit| tally.count(part) >= limit);
+                if is_over && !std::mem::replace(&mut tally.blocked, true) {
+                    news.push(News::Blocked(network));
+                }
+            } else if tally.open == 0 && tally.count(part) == 0 {
+                self.forget(network);
+            }
+        }
+        news
+    }
+
+    /// The network, and the /48 that it is in, where that matters.
+    fn concerned(&self, network: Network) -> impl Iterator<Item = Network> + use<> {
+        [Some(network), network.wide().filter(|_| self.limit.is_some())].into_iter().flatten()
+    }
+
+    fn limit_of(&self, network: Network) -> Option<u32> {
+        self.limit.map(|limit| if network.is_wide() { limit.saturating_mul(WIDE) } else { limit })
+    }
+
+    /// The network's entry, which is the youngest now.
+    fn touch(&mut self, network: Network, part: u64) -> &mut Tally {
+        self.make_room(part, !self.networks.contains_key(&network));
         let age = self.next;
         self.next += 1;
-        let tally = self.networks.entry(network).or_insert_with(|| Tally::new(part, age));
+        let tally = self.networks.entry(network).or_insert_with(|| Tally { last: part, age, ..Tally::default() });
         self.by_age.remove(&tally.age);
         self.by_age.insert(age, network);
         tally.age = age;
-        tally.add(part);
-        let is_over = self.limit.is_some_and(|limit| tally.count(part) >= limit);
-        (is_over && !std::mem::replace(&mut tally.blocked, true)).then_some(News::Blocked)
+        tally
+    }
+
+    fn forget(&mut self, network: Network) {
+        if let Some(tally) = self.networks.remove(&network) {
+            self.by_age.remove(&tally.age);
+            // They are as good as new ones.
+            tally.turn.iter().for_each(|turn| turn.notify_waiters());
+        }
     }
 
     /// How much longer the network waits for a refusal than one that has not been refused before. The refusal that it
@@ -99,16 +196,6 @@ impl Guesses {
         .min(self.delay_max)
     }
 
-    /// Whether the network's logins are tried.
-    pub(super) fn may_try(&mut self, network: Network, now: Instant) -> (bool, Option<News>) {
-        let part = self.part_at(now);
-        let (Some(limit), Some(tally)) = (self.limit, self.networks.get_mut(&network)) else { return (true, None) };
-        if tally.count(part) >= limit {
-            return (false, None);
-        }
-        (true, std::mem::take(&mut tally.blocked).then_some(News::Free))
-    }
-
     /// The number of the part of time that runs.
     fn part_at(&mut self, now: Instant) -> u64 {
         let epoch = *self.epoch.get_or_insert(now);
@@ -116,24 +203,30 @@ impl Guesses {
         u64::try_from(elapsed / self.part.as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Forgets who has not failed within the memory, and whoever failed longest ago where there are too many. Each
-    /// refusal adds one network at most, so two go for each that comes.
-    fn make_room(&mut self, part: u64) {
+    /// Forgets who has not failed within the memory, and whoever tried longest ago where there are too many. Each login
+    /// adds one network at a time, so two go for each that comes.
+    fn make_room(&mut self, part: u64, for_a_new_one: bool) {
         for _ in 0..2 {
             let Some((&age, &network)) = self.by_age.first_key_value() else { return };
-            let is_over = self.networks.get(&network).is_none_or(|it| it.count(part) == 0);
-            if !is_over && self.networks.len() < NETWORKS_MAX {
+            let is_over = self.networks.get(&network).is_none_or(|it| it.open == 0 && it.count(part) == 0);
+            let is_full = for_a_new_one && self.networks.len() >= NETWORKS_MAX;
+            if !is_over && !is_full {
                 return;
             }
             self.by_age.remove(&age);
-            self.networks.remove(&network);
+            self.forget(network);
         }
     }
 }
 
 impl Tally {
-    fn new(part: u64, age: u64) -> Self {
-        Self { refused: [0; SLOTS], last: part, age, blocked: false }
+    /// Whoever has waited longest may ask again; or the next one that comes.
+    fn next_turn(&self) {
+        self.turn.iter().for_each(|turn| turn.notify_one());
+    }
+
+    fn turn(&mut self) -> OwnedNotified {
+        Arc::clone(self.turn.get_or_insert_default()).notified_owned()
     }
 
     fn add(&mut self, part: u64) {

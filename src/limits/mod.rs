@@ -5,24 +5,28 @@
 //! each behind one lock that is held for one look-up and never across an await: `connections`, `guesses`, `sessions`.
 
 mod connections;
+mod crowds;
 mod eviction;
 mod guesses;
 mod network;
 mod sessions;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use tokio::sync::futures::OwnedNotified;
 use tracing::{info, warn};
 
 pub use eviction::Eviction;
 
 use crate::names::{IslandName, UserName};
 use crate::pace::Alarm;
-use connections::{Connections, Joined};
+use connections::{Changed, Connections, Entered};
+use crowds::Whose;
 use guesses::{Guesses, News};
 use network::Network;
 use sessions::{Sessions, User};
@@ -32,6 +36,9 @@ pub const PER_LEAVING: u32 = 4;
 
 /// How often a line about many clients may stand in the log.
 const ALARM_PERIOD: Duration = Duration::from_secs(60);
+
+/// How often a line of one kind may stand in the log as a warning.
+const KIND_PERIOD: Duration = Duration::from_secs(10);
 
 /// Networks that are named in one such period, when they are blocked or free again.
 const NETWORKS_TOLD: u32 = 10;
@@ -73,6 +80,8 @@ struct Shared {
     guesses: Mutex<Guesses>,
     sessions: Mutex<Sessions>,
     full: Mutex<Alarm>,
+    network_full: Mutex<Alarm>,
+    kinds: Mutex<BTreeMap<&'static str, Alarm>>,
     blocked: Mutex<Alarm>,
 }
 
@@ -80,10 +89,31 @@ struct Shared {
 pub struct Slot {
     limits: Limits,
     id: connections::Id,
-    network: Option<Network>,
+    whose: Whose,
     /// None after the login.
     eviction: Option<Eviction>,
 }
+
+/// One login of a client, from its admission until it is judged. Dropping it counts it as refused.
+pub struct Guess {
+    limits: Limits,
+    /// None: an exempt one.
+    network: Option<Network>,
+    admitted: Option<Instant>,
+}
+
+/// Whether a login may be tried.
+pub enum Admission {
+    /// Yes.
+    Granted,
+    /// No, too many of the client's network were refused.
+    Denied,
+    /// Others of the network are being judged, and too many would have been refused if they are.
+    Later(Turn),
+}
+
+/// A place in the queue of those who may ask for admission again.
+pub struct Turn(OwnedNotified);
 
 /// One session of a user. Dropping it frees its place.
 pub struct UserSeat(Option<(Limits, Arc<User>, Option<Network>)>);
@@ -115,47 +145,55 @@ impl Limits {
             guesses: Mutex::new(guesses),
             sessions: Mutex::new(Sessions::new(settings.sessions_per_user, settings.sessions_per_user_and_network)),
             full: Mutex::new(Alarm::new(1, ALARM_PERIOD)),
+            network_full: Mutex::new(Alarm::new(1, ALARM_PERIOD)),
+            kinds: Mutex::default(),
             blocked: Mutex::new(Alarm::new(NETWORKS_TOLD, ALARM_PERIOD)),
             settings,
         }))
     }
 
-    /// A place for a connection that was accepted now. May send the oldest connection before its login away.
+    /// A place for a connection that was accepted now and whose client is not known yet. May send one away that has not
+    /// logged in.
     ///
     /// # Errors
     /// [`Full::Connections`] where everybody has logged in, or those who were sent away are not gone yet.
     pub fn enter(&self) -> Result<Slot, Full> {
-        let (id, eviction, evicted) = lock(&self.0.connections).enter()?;
-        if let Some(evicted) = evicted {
-            evicted.give();
+        self.enter_as(Whose::Unknown)
+    }
+
+    /// The same for a client that is known at once. It counts for its network.
+    ///
+    /// # Errors
+    /// As [`Self::enter`], and [`Full::Network`] where all of the network's have logged in; nobody was sent away then.
+    pub fn enter_from(&self, client: IpAddr) -> Result<Slot, Full> {
+        self.enter_as(self.whose(client))
+    }
+
+    fn enter_as(&self, whose: Whose) -> Result<Slot, Full> {
+        let Entered { id, eviction, evicted } = lock(&self.0.connections).enter(whose)?;
+        evicted.iter().for_each(Eviction::give);
+        Ok(Slot { limits: self.clone(), id, whose, eviction: Some(eviction) })
+    }
+
+    /// Whether a line of the log may be written that many clients could cause, of which this kind is written once in ten
+    /// seconds. `Some`: yes, and it was not so often before. There are as many kinds as words for them in the code.
+    pub fn alarm(&self, kind: &'static str, now: Instant) -> Option<u64> {
+        let new = || Alarm::new(1, KIND_PERIOD);
+        lock(&self.0.kinds).entry(kind).or_insert_with(new).ring(now)
+    }
+
+    /// Somebody was turned away, and why. `Some`: the operator should be told, and that so many were before for such a
+    /// reason without a word.
+    pub fn turned_away(&self, why: Full, now: Instant) -> Option<u64> {
+        match why {
+            Full::Connections => lock(&self.0.full).ring(now),
+            Full::Network | Full::User | Full::UserAndNetwork => lock(&self.0.network_full).ring(now),
         }
-        Ok(Slot { limits: self.clone(), id, network: None, eviction: Some(eviction) })
     }
 
-    /// Somebody was turned away. `Some`: the operator should be told, and that so many were before without a word.
-    pub fn turned_away(&self, now: Instant) -> Option<u64> {
-        lock(&self.0.full).ring(now)
-    }
-
-    /// A refused login. Counts against the client's network.
-    pub fn failed_login(&self, client: IpAddr, now: Instant) {
-        let Some(network) = self.network(client) else { return };
-        let news = lock(&self.0.guesses).refused(network, now);
-        self.tell(network, news, now);
-    }
-
-    /// How much longer than others the client's network waits for a refusal, which was counted already: nothing for the
-    /// first five within the memory, then 1 s, and twice as much for each further one.
-    pub fn refusal_delay(&self, client: IpAddr, now: Instant) -> Duration {
-        self.network(client).map_or(Duration::ZERO, |network| lock(&self.0.guesses).delay(network, now))
-    }
-
-    /// Whether logins of the client's network may be tried.
-    pub fn may_try(&self, client: IpAddr, now: Instant) -> bool {
-        let Some(network) = self.network(client) else { return true };
-        let (may, news) = lock(&self.0.guesses).may_try(network, now);
-        self.tell(network, news, now);
-        may
+    /// A login of this client's, which is not counted before [`Guess::admit`].
+    pub fn guess(&self, client: IpAddr) -> Guess {
+        Guess { limits: self.clone(), network: self.network(client), admitted: None }
     }
 
     /// Refused logins that a connection may have.
@@ -185,39 +223,92 @@ impl Limits {
         (!is_exempt).then(|| Network::of(client))
     }
 
-    fn tell(&self, network: Network, news: Option<News>, now: Instant) {
-        let Some(news) = news else { return };
-        let Some(untold) = lock(&self.0.blocked).ring(now) else { return };
-        match news {
-            News::Blocked => warn!(%network, untold, "too many failed logins: no login of the network is tried"),
-            News::Free => info!(%network, untold, "logins of the network are tried again"),
+    fn whose(&self, client: IpAddr) -> Whose {
+        self.network(client).map_or(Whose::Exempt, Whose::Of)
+    }
+
+    fn tell(&self, news: &[News], now: Instant) {
+        for news in news {
+            let Some(untold) = lock(&self.0.blocked).ring(now) else { continue };
+            match news {
+                News::Blocked(network) => {
+                    warn!(%network, untold, "too many failed logins: no login of the network is tried");
+                }
+                News::Free(network) => info!(%network, untold, "logins of the network are tried again"),
+            }
         }
     }
 }
 
+impl Guess {
+    /// Whether the login may be tried. From then on it counts as refused, unless it is taken back.
+    pub fn admit(&mut self, now: Instant) -> Admission {
+        let Some(network) = self.network.filter(|_| self.admitted.is_none()) else { return Admission::Granted };
+        let (admission, news) = lock(&self.limits.0.guesses).admit(network, now);
+        self.limits.tell(&news, now);
+        match admission {
+            guesses::Admission::Granted => {
+                self.admitted = Some(now);
+                Admission::Granted
+            }
+            guesses::Admission::Denied => Admission::Denied,
+            guesses::Admission::Later(turn) => Admission::Later(Turn(turn)),
+        }
+    }
+
+    /// It was refused. Returns how much longer than others the client's network waits for the answer: nothing for the
+    /// first five within the memory, this one included, then 1 s, and twice as much for each further one.
+    pub fn refused(mut self, now: Instant) -> Duration {
+        self.settle(true, now);
+        let Some(network) = self.network else { return Duration::ZERO };
+        lock(&self.limits.0.guesses).delay(network, now)
+    }
+
+    /// It was right, or nobody has said that it was wrong.
+    pub fn take_back(mut self, now: Instant) {
+        self.settle(false, now);
+    }
+
+    fn settle(&mut self, refused: bool, now: Instant) {
+        if let (Some(network), Some(_)) = (self.network, self.admitted.take()) {
+            let news = lock(&self.limits.0.guesses).settle(network, refused, now);
+            self.limits.tell(&news, now);
+        }
+    }
+}
+
+/// Whoever goes away while he is being judged has most likely heard what he wanted to know.
+impl Drop for Guess {
+    fn drop(&mut self) {
+        if let Some(admitted) = self.admitted {
+            self.settle(true, admitted);
+        }
+    }
+}
+
+impl Turn {
+    /// Returns when it is worth asking again.
+    pub async fn comes(self) {
+        self.0.await;
+    }
+}
+
 impl Slot {
-    /// The client is known now, or known better than before: it counts for its network. May send the network's oldest
-    /// connection before its login away.
+    /// The client is known now, or known better than before: it counts for its network. May send one of the network's
+    /// away that has not logged in.
     ///
     /// # Errors
     /// [`Full::Network`] where all of the network's have logged in. The connection must go.
     pub fn identify(&mut self, client: IpAddr) -> Result<(), Full> {
-        let network = self.limits.network(client);
-        if network == self.network {
+        let whose = self.limits.whose(client);
+        if whose == self.whose {
             return Ok(());
         }
-        let mut connections = lock(&self.limits.0.connections);
-        if let Some(old) = self.network.take() {
-            connections.part(self.id, old);
-        }
-        let Some(network) = network else { return Ok(()) };
-        let joined = connections.join(self.id, network)?;
-        drop(connections);
-        if let Joined::Member(evicted) = joined {
-            self.network = Some(network);
-            if let Some(evicted) = evicted {
-                evicted.give();
-            }
+        let from = std::mem::replace(&mut self.whose, Whose::Unknown);
+        let changed = lock(&self.limits.0.connections).change(self.id, from, whose)?;
+        if let Changed::Member(evicted) = changed {
+            self.whose = whose;
+            evicted.iter().for_each(Eviction::give);
         }
         Ok(())
     }
@@ -238,14 +329,14 @@ impl Slot {
     /// A node has let the client in.
     pub fn authenticated(&mut self) {
         if self.eviction.take().is_some() {
-            lock(&self.limits.0.connections).authenticated(self.id, self.network);
+            lock(&self.limits.0.connections).authenticated(self.id, self.whose);
         }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        lock(&self.limits.0.connections).leave(self.id, self.network, self.eviction.is_none());
+        lock(&self.limits.0.connections).leave(self.id, self.whose, self.eviction.is_none());
     }
 }
 

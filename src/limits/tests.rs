@@ -121,20 +121,49 @@ fn each_network_has_its_own_limits_and_exempt_ones_have_none() {
 }
 
 #[test]
-fn the_oldest_of_all_goes_only_for_the_limit_of_all() {
+fn for_the_limit_of_all_the_oldest_goes_of_those_who_are_the_most() {
+    let limits = limits(|it| it.unauthenticated = some(4).unwrap());
+    let enter = |from: &str| limits.enter_from(address(from)).unwrap();
+    let good = enter("192.0.2.1");
+    let bad = [enter("192.0.2.2"), enter("192.0.2.2")];
+    let later = enter("192.0.2.3");
+    let third = enter("192.0.2.2");
+    assert_eq!(bad.each_ref().map(is_evicted), [true, false]);
+    // Two and two: the older ones.
+    let more = enter("192.0.2.3");
+    assert_eq!(bad.each_ref().map(is_evicted), [true, true]);
+    assert!(![&good, &later, &third, &more].into_iter().any(is_evicted));
+    // One behind a balancer is not known before it has come in, and pushes the same ones out.
+    let mut unknown = limits.enter().unwrap();
+    assert!(is_evicted(&later) && ![&good, &third, &more, &unknown].into_iter().any(is_evicted));
+    unknown.identify(address("192.0.2.9")).unwrap();
+    // All are alone now: the oldest goes.
+    let _last = enter("192.0.2.4");
+    assert!(is_evicted(&good) && ![&third, &more, &unknown].into_iter().any(is_evicted));
+}
+
+#[test]
+fn exempt_networks_are_no_crowd() {
     let limits = limits(|it| {
-        it.unauthenticated = some(3).unwrap();
-        it.unauthenticated_per_network = some(1).unwrap();
+        it.unauthenticated = some(4).unwrap();
+        it.exempt_networks = vec!["198.51.100.0/24".parse().unwrap()];
     });
-    let enter = |from: &str| {
-        let mut slot = limits.enter().unwrap();
-        slot.identify(address(from)).unwrap();
-        slot
-    };
-    let slots = [enter("192.0.2.1"), enter("192.0.2.2"), enter("192.0.2.2")];
-    assert_eq!(slots.each_ref().map(is_evicted), [false, true, false]);
-    let _more = [enter("192.0.2.3"), enter("192.0.2.4")];
-    assert_eq!(slots.each_ref().map(is_evicted), [true, true, false]);
+    let enter = |from: &str| limits.enter_from(address(from)).unwrap();
+    let slots = ["198.51.100.1", "198.51.100.1", "192.0.2.1", "192.0.2.1", "192.0.2.2"].map(enter);
+    assert_eq!(slots.each_ref().map(is_evicted), [false, false, true, false, false]);
+}
+
+#[test]
+fn nobody_goes_for_one_who_may_not_come_in() {
+    let limits = limits(|it| {
+        it.unauthenticated = some(1).unwrap();
+        it.connections_per_network = some(1);
+    });
+    let mut inside = limits.enter_from(address("192.0.2.1")).unwrap();
+    inside.authenticated();
+    let stranger = limits.enter_from(address("192.0.2.2")).unwrap();
+    assert_eq!(limits.enter_from(address("192.0.2.1")).err(), Some(Full::Network));
+    assert!(!is_evicted(&stranger));
 }
 
 #[tokio::test]
@@ -166,23 +195,82 @@ fn exempt_networks_may_guess_and_nobody_else_pays_for_it() {
         it.exempt_networks = vec!["198.51.100.0/24".parse().unwrap()];
     });
     let (exempt, stranger) = (address("::ffff:198.51.100.1"), address("2001:db8::1"));
+    let may_try = |client| {
+        let mut guess = limits.guess(client);
+        let may = is_granted(&guess.admit(now));
+        guess.take_back(now);
+        may
+    };
     for failed in 1..=7 {
-        assert!(limits.may_try(stranger, now));
-        limits.failed_login(exempt, now);
-        limits.failed_login(stranger, now);
         let delay = Duration::from_secs([0, 0, 0, 0, 0, 1, 2][failed - 1]);
-        assert_eq!([exempt, stranger].map(|it| limits.refusal_delay(it, now)), [Duration::ZERO, delay]);
+        let delays = [exempt, stranger].map(|client| {
+            let mut guess = limits.guess(client);
+            assert!(is_granted(&guess.admit(now)));
+            guess.refused(now)
+        });
+        assert_eq!(delays, [Duration::ZERO, delay]);
     }
-    assert!(!limits.may_try(stranger, now) && !limits.may_try(address("2001:db8::2"), now));
-    assert!(limits.may_try(exempt, now) && limits.may_try(address("2001:db8:0:1::1"), now));
+    assert!(!may_try(stranger) && !may_try(address("2001:db8::2")));
+    assert!(may_try(exempt) && may_try(address("2001:db8:0:1::1")));
+}
+
+fn is_granted(admission: &Admission) -> bool {
+    matches!(admission, Admission::Granted)
+}
+
+/// The network may have as many refused logins as this, whether they come one after the other or at once.
+#[test]
+fn r_res_05_logins_that_are_being_judged_count_and_those_behind_wait_for_them() {
+    let now = Instant::now().into_std();
+    let limits = limits(|it| it.failed_logins_per_network = some(3));
+    let guess = || limits.guess(address("192.0.2.1"));
+    let mut open: Vec<Guess> = (0..3).map(|_| guess()).collect();
+    assert!(open.iter_mut().all(|it| is_granted(&it.admit(now))));
+    let mut behind = [guess(), guess()];
+    let wait = |guess: &mut Guess| match guess.admit(now) {
+        Admission::Later(turn) => Box::pin(turn.comes()),
+        Admission::Granted | Admission::Denied => panic!("it need not wait"),
+    };
+    let mut turns = behind.each_mut().map(wait);
+    assert!(turns.iter_mut().all(|turn| turn.now_or_never().is_none()));
+    // A right password makes room for one, and one only.
+    open.pop().unwrap().take_back(now);
+    let came: Vec<bool> = turns.iter_mut().map(|turn| turn.now_or_never().is_some()).collect();
+    assert_eq!(came, [true, false]);
+    let [mut first, mut second] = behind;
+    assert!(is_granted(&first.admit(now)));
+    // One that is cut off counts, one that is refused too; then nobody is admitted, and all are told.
+    drop(open.pop());
+    open.pop().unwrap().refused(now);
+    assert!((&mut turns[1]).now_or_never().is_some());
+    let turn = wait(&mut second);
+    let mut third = guess();
+    let other_turn = wait(&mut third);
+    drop(first);
+    assert!(turn.now_or_never().is_some() && !is_granted(&second.admit(now)));
+    assert!(other_turn.now_or_never().is_some() && !is_granted(&third.admit(now)));
+    assert!(matches!(guess().admit(now), Admission::Denied));
+}
+
+#[test]
+fn a_warning_of_each_kind_comes_once_in_ten_seconds_and_says_how_many_were_none() {
+    let limits = limits(|_| {});
+    let now = Instant::now().into_std();
+    let alarm = |kind, second| limits.alarm(kind, now + Duration::from_secs(second));
+    assert_eq!([alarm("a", 0), alarm("a", 1), alarm("a", 9), alarm("b", 9)], [Some(0), None, None, Some(0)]);
+    assert_eq!([alarm("a", 10), alarm("a", 11)], [Some(2), None]);
 }
 
 #[test]
 fn the_operator_is_told_once_a_minute_that_clients_are_turned_away() {
     let limits = limits(|_| {});
     let now = Instant::now().into_std();
-    assert_eq!([0, 1, 59].map(|second| limits.turned_away(now + Duration::from_secs(second))), [Some(0), None, None]);
-    assert_eq!(limits.turned_away(now + Duration::from_secs(60)), Some(2));
+    assert_eq!(
+        [0, 1, 59].map(|second| limits.turned_away(Full::Connections, now + Duration::from_secs(second))),
+        [Some(0), None, None]
+    );
+    assert_eq!(limits.turned_away(Full::Network, now), Some(0), "another matter");
+    assert_eq!(limits.turned_away(Full::Connections, now + Duration::from_secs(60)), Some(2));
 }
 
 /// What one connection costs before anything is read. An attacker has as many as the limits let him.

@@ -8,7 +8,10 @@
 
 use std::io;
 
+use tokio::time::Instant;
+
 use crate::directory::LookupError;
+use crate::limits::Limits;
 use crate::names::IslandName;
 use crate::proto::{Credentials, NodeFault, NodeRefusal, Refusal, RefusalKind};
 
@@ -262,8 +265,15 @@ impl Failure {
         if let Self::Refused(refusal) = self { refusal.code() } else { None }
     }
 
+    /// Whether its line in the log is to be a warning, and how many were not for which it was due. Strangers can cause
+    /// many of these, and every login does while something is down: a few of each kind are heard as well as all.
+    pub(crate) fn alarm(&self, limits: &Limits) -> Option<u64> {
+        let is_due = self.is_operators_concern();
+        is_due.then(|| limits.alarm(self.outcome(), Instant::now().into_std())).flatten()
+    }
+
     /// Whether the operator should act: data or configuration are wrong, or something is down.
-    pub(crate) fn is_operators_concern(&self) -> bool {
+    fn is_operators_concern(&self) -> bool {
         !matches!(
             self,
             Self::Directory(LookupError::NotFound)

@@ -9,6 +9,7 @@ use super::origin::Login;
 use super::record::Record;
 use super::{Context, Door};
 use crate::directory::{Found, Located};
+use crate::limits::{Admission, Guess};
 use crate::names::UserName;
 use crate::proto::introduction::TTL_IS_OVER;
 use crate::routing::Table;
@@ -26,17 +27,26 @@ pub(super) struct Destination {
 }
 
 /// The user's names by the site's rules, if this login may be tried at all.
-pub(super) fn names(context: &Context, door: &Door, login: &Login<'_>, record: &mut Record) -> Result<Names, Failure> {
+pub(super) async fn names(
+    context: &Context,
+    door: &Door,
+    login: &Login<'_>,
+    guess: &mut Guess,
+    record: &mut Record,
+) -> Result<Names, Failure> {
     let (listener, sni) = (door.default_domain.as_deref(), login.origin.server_name());
     let names = context.settings.usernames.apply(&login.request.user, listener, sni);
     names.iter().for_each(|names| record.looks_up(names));
     if login.origin.ttl <= TTL_IS_OVER {
         return Err(Failure::Loop);
     }
-    if !context.limits.may_try(login.origin.client.ip(), Instant::now().into_std()) {
-        return Err(Failure::TooManyFailures);
+    loop {
+        match guess.admit(Instant::now().into_std()) {
+            Admission::Granted => return names.ok_or(Failure::ForbiddenName),
+            Admission::Denied => return Err(Failure::TooManyFailures),
+            Admission::Later(turn) => turn.comes().await,
+        }
     }
-    names.ok_or(Failure::ForbiddenName)
 }
 
 /// Asks the directory. There is no default island: a user whose look-up failed is sent nowhere.

@@ -16,7 +16,7 @@ use super::record::Record;
 use super::wire::Wire;
 use super::{Context, Door};
 use crate::drain::Drain;
-use crate::limits::Slot;
+use crate::limits::{Guess, Slot};
 use crate::net::pump::Breakable;
 use crate::proto::{
     ClientDialogue, Credentials, Farewell, LoginRequest, NodeRefusal, Refusal, RefusalKind, ReplyTo, Step,
@@ -103,24 +103,24 @@ pub(super) async fn refuse(
     mut client: Client,
     request: &LoginRequest,
     to: ReplyTo,
-    mut failure: Failure,
+    (mut failure, guess): (Failure, Guess),
     budget: &mut Budget,
     context: &Context,
     drain: &Drain,
 ) -> Result<Client, End> {
     let verdict = failure.verdict();
     let mut last = budget.login_failed() || matches!(failure, Failure::TooManyFailures);
+    let now = Instant::now().into_std();
     if verdict.guess {
-        let (delay, from) = (context.settings.auth_failure_delay, client.origin.client.ip());
-        // Before the wait, or the same network could try as often as it likes meanwhile.
-        let now = Instant::now().into_std();
-        context.limits.failed_login(from, now);
-        let due = budget.refusal_due(delay, context.limits.refusal_delay(from, now));
+        let delay = context.settings.auth_failure_delay;
+        let due = budget.refusal_due(delay, guess.refused(now));
         if !delay.is_zero() && budget.is_late(delay) && !context.late_refusal_told.swap(true, Ordering::Relaxed) {
             warn!("a refusal took longer than auth_failure_delay: set it higher, or unknown users can be told apart");
         }
         client.unless_gone(sleep_until(due), drain).await?;
         last |= budget.login_refused(context.limits.failed_logins_max());
+    } else {
+        guess.take_back(now);
     }
     let token = match request.credentials {
         Credentials::Token(mechanism, _) => Some((client.dialogue.protocol(), mechanism)),

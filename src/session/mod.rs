@@ -45,7 +45,7 @@ use self::origin::Login;
 use self::record::Record;
 use crate::directory::Directory;
 use crate::drain::Drain;
-use crate::limits::{Eviction, Limits, Slot};
+use crate::limits::{Eviction, Guess, Limits, Slot};
 use crate::names::UserName;
 use crate::names::{IslandName, SessionId};
 use crate::net::{Dialer, Stream};
@@ -191,31 +191,34 @@ async fn log_in(
         record.login_begins(&request);
         let origin = Arc::clone(&client.origin);
         let login = Login { request: &request, origin: &origin, deadline: budget.deadline() };
+        let mut guess = context.limits.guess(origin.client.ip());
         let tried = budget.within_login(async {
             if budget.is_last_beat(context.settings.auth_failure_delay) {
                 // Its answer is that of a login for which the time was too short.
                 std::future::pending::<()>().await;
             }
-            attempt(context, door, &login, record).await
+            attempt(context, door, &login, &mut guess, record).await
         });
         match client.unless_gone(tried, drain).await {
             Err(end) => {
-                if end.who != Who::Operator && record.is_being_judged() {
-                    // Nodes take their time over a wrong password, and none over a right one: who does not wait for the
-                    // answer has most likely heard it.
-                    context.limits.failed_login(origin.client.ip(), Instant::now().into_std());
+                // Nodes take their time over a wrong password, and none over a right one: who does not wait for the
+                // answer has most likely heard it. Nobody was heard by those whom no node has judged.
+                if !record.is_being_judged() {
+                    guess.take_back(Instant::now().into_std());
                 }
-                record.login_failed(&Failure::Abandoned);
+                record.login_failed(&Failure::Abandoned, None);
                 return Err(end);
             }
             Ok(Ok(accepted)) => {
+                guess.take_back(Instant::now().into_std());
                 record.login_succeeded();
                 return Ok(handoff::handoff(client, reply_to, accepted));
             }
             Ok(Err(failure)) => {
-                record.login_failed(&failure);
+                record.login_failed(&failure, failure.alarm(&context.limits));
                 record.enter(Stage::Login);
-                client = login::refuse(client, &request, reply_to, failure, &mut budget, context, drain).await?;
+                let failed = (failure, guess);
+                client = login::refuse(client, &request, reply_to, failed, &mut budget, context, drain).await?;
             }
         }
     }
@@ -226,10 +229,11 @@ async fn attempt(
     context: &Context,
     door: &Door,
     login: &Login<'_>,
+    guess: &mut Guess,
     record: &mut Record,
 ) -> Result<LoginAccepted, Failure> {
     record.enter(Stage::Directory);
-    let names = locate::names(context, door, login, record)?;
+    let names = locate::names(context, door, login, guess, record).await?;
     let destination = locate::locate(context, &names, record).await?;
     let failure = match connect::connect(context, &destination, door.protocol, login, record).await {
         Err(failure) if destination.is_old && failure.verdict().ask_again => failure,

@@ -213,12 +213,12 @@ impl Record {
 
     /// A node has accepted the login.
     pub(super) fn login_succeeded(&self) {
-        self.log_login("accepted", None);
+        self.log_login("accepted", None, None);
     }
 
-    /// The login failed for good.
-    pub(super) fn login_failed(&self, failure: &Failure) {
-        self.log_login(failure.outcome(), Some(failure));
+    /// The login failed for good. A warning, where so many of its kind as `alarm` were none since the last one.
+    pub(super) fn login_failed(&self, failure: &Failure, alarm: Option<u64>) {
+        self.log_login(failure.outcome(), Some(failure), alarm);
     }
 
     /// The client tried to log in, and no node was asked.
@@ -239,7 +239,7 @@ impl Record {
         );
     }
 
-    fn log_login(&self, outcome: &str, failure: Option<&Failure>) {
+    fn log_login(&self, outcome: &str, failure: Option<&Failure>, alarm: Option<u64>) {
         let Some(login) = &self.login else { return };
         macro_rules! line {
             ($level:ident) => {
@@ -261,12 +261,13 @@ impl Record {
                     failed = login.failed(),
                     reason = failure.map(Failure::to_string),
                     code = failure.and_then(Failure::code),
+                    untold = alarm.filter(|untold| *untold > 0),
                     session = %self.id,
                     "login"
                 )
             };
         }
-        if failure.is_some_and(Failure::is_operators_concern) { line!(warn) } else { line!(info) }
+        if alarm.is_some() { line!(warn) } else { line!(info) }
     }
 
     /// The relay is over; these octets were delivered.

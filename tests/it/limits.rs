@@ -164,6 +164,20 @@ async fn above_the_limit_of_all_a_newcomer_hears_why_and_never_clear_text_where_
 }
 
 #[tokio::test]
+async fn one_address_cannot_push_others_out_however_many_connections_it_opens() {
+    let node = FakeNode::imap().await;
+    let site = Site::start(spec(node.port, |it| it.unauthenticated = some(4).unwrap())).await;
+    let mut good = from(&site, address(20, 1), Door::ImapClear).await;
+    let mut flood = Vec::new();
+    for _ in 0..20 {
+        flood.push(from(&site, address(20, 2), Door::ImapClear).await);
+    }
+    assert_eq!(flood[0].line().await, IMAP_FULL);
+    assert!(good.command("a", "LOGIN alice patient-Pa55").await.starts_with("a OK "));
+    site.end(&["patient-Pa55"]).await;
+}
+
+#[tokio::test]
 async fn each_network_has_its_own_places_and_exempt_ones_as_many_as_they_like() {
     let node = FakeNode::imap().await;
     let site = Site::start(spec(node.port, |it| {
@@ -179,7 +193,9 @@ async fn each_network_has_its_own_places_and_exempt_ones_as_many_as_they_like() 
     let mut outside = Client::clear_from(address(2, 1), site.address(Door::ImapTls)).await;
     // Without a handshake.
     outside.closed().await;
-    assert!(outside.from.line("session ended").await.contains("\"why\":\"too-many-connections\""));
+    let log = log_so_far();
+    let told = log.lines().filter(|line| line.contains("a client's network") && line.contains("\"127.9.2.1\""));
+    assert_eq!(told.count(), 1);
     let _elsewhere = from(&site, address(2, 2), Door::ImapClear).await;
     let mut many = Vec::new();
     for _ in 0..5 {
@@ -270,6 +286,34 @@ async fn r_res_05_a_network_that_fails_too_often_is_not_tried_any_more_and_told_
 }
 
 #[tokio::test]
+async fn r_res_05_many_guesses_at_once_are_no_more_than_one_after_the_other() {
+    let node = FakeNode::imap().await;
+    let site = Site::start(spec(node.port, |it| it.failed_logins_per_network = some(3))).await;
+    let mut guesses = Vec::new();
+    for _ in 0..20 {
+        let mut client = from(&site, address(21, 1), Door::ImapClear).await;
+        guesses.push(tokio::spawn(async move { client.command("a", &format!("LOGIN alice {WRONG}")).await }));
+    }
+    let mut answers = Vec::new();
+    for guess in guesses {
+        answers.push(guess.await.unwrap());
+    }
+    let count = |what: &str| answers.iter().filter(|answer| answer.contains(what)).count();
+    assert_eq!((count("[AUTHENTICATIONFAILED]"), count("[LIMIT]"), node.logins().len()), (3, 17, 3));
+    // Right ones are let in however many there are.
+    let mut right = Vec::new();
+    for _ in 0..20 {
+        let mut client = from(&site, address(21, 2), Door::ImapClear).await;
+        right.push(tokio::spawn(async move { client.command("a", "LOGIN alice crowded-Pa55").await }));
+    }
+    for login in right {
+        let answer = login.await.unwrap();
+        assert!(answer.starts_with("a OK "), "{answer}");
+    }
+    site.end(&["crowded-Pa55", WRONG]).await;
+}
+
+#[tokio::test]
 async fn r_res_05_whoever_does_not_wait_for_the_answer_has_failed_too() {
     let node = silent().await;
     let site = Site::start(spec(node.port, |it| it.failed_logins_per_network = some(2))).await;
@@ -319,6 +363,10 @@ async fn logins_that_fail_for_whatever_reason_come_to_an_end() {
     let answers = text(&client.rest().await);
     assert_eq!(answers.matches("a NO [SERVERBUG] ").count(), 10, "{answers}");
     assert!(answers.ends_with("* BYE Too many failed logins\r\n"), "{answers}");
+    // Anybody can cause it: each has its line, and one of them is a warning.
+    let lines = client.from.lines("login");
+    let warnings = lines.iter().filter(|line| line.contains("\"level\":\"WARN\"")).count();
+    assert_eq!((lines.len(), warnings), (10, 1));
     site.end(&["circling-Pa55"]).await;
 }
 

@@ -20,7 +20,8 @@ pub static LIMITS: Section = Section {
             IntegerOr("auto", 1, COUNT_MAX),
             Default("\"auto\""),
             "Most connections of clients. `\"auto\"`: as many as there are file descriptors for (`LimitNOFILE`). Beyond \
-             it the oldest connection without a login makes room; where all have logged in, the new one hears goodbye.",
+             it a connection without a login makes room, as for `unauthenticated`; where all have logged in, the new one hears \
+             goodbye.",
         ),
         key(
             "connections_per_network",
@@ -33,14 +34,14 @@ pub static LIMITS: Section = Section {
             "unauthenticated",
             Integer(1, COUNT_MAX),
             Default("4096"),
-            "Most connections that have not logged in. Beyond it the oldest of them is closed. Not more than \
-             `connections`.",
+            "Most connections that have not logged in. Beyond it the oldest is closed of the IPv4 address or IPv6 /48 that \
+             has the most of them. Not more than `connections`.",
         ),
         key(
             "unauthenticated_per_network",
             Integer(1, COUNT_MAX),
             Default("512"),
-            "The same for one network. Not more than `unauthenticated` and `connections_per_network`.",
+            "The same for one network, of which the oldest is closed. Not more than `unauthenticated` and `connections_per_network`.",
         ),
         key(
             "failed_logins",
@@ -53,7 +54,8 @@ pub static LIMITS: Section = Section {
             IntegerOr("off", 1, COUNT_MAX),
             Default("300"),
             "Most refused logins of one network within `failed_login_memory`. Beyond it none of its logins is tried until \
-             some of them are forgotten, not even with a right password; sessions that are there stay.",
+             some of them are forgotten, not even with a right password; sessions that are there stay. An IPv6 /48 may have \
+             eight times as many.",
         ),
         key(
             "failed_login_memory",

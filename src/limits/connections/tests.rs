@@ -22,15 +22,17 @@ fn settings_of([all, network, strangers, network_strangers]: [u32; 4]) -> Settin
     }
 }
 
+/// Two IPv4 addresses, two networks of one IPv6 /48, and one of another.
 fn network(number: u8) -> Network {
-    Network::of([10, 0, 0, number].into())
+    let addresses = ["10.0.0.1", "10.0.0.2", "2001:db8:1:1::1", "2001:db8:1:2::1", "2001:db8:2::1"];
+    Network::of(addresses[usize::from(number)].parse().unwrap())
 }
 
 /// One connection of the model.
 #[derive(Clone, Debug)]
 struct Known {
     id: Id,
-    network: Option<u8>,
+    whose: Whose,
     standing: Standing,
 }
 
@@ -53,43 +55,90 @@ impl Model {
         self.all.iter().filter(|it| of(it)).count() as u32
     }
 
-    /// Whether a group takes one more, and which of it must go.
-    fn room(&self, cap: u32, strangers_cap: u32, of: impl Fn(&Known) -> bool) -> Result<Option<usize>, ()> {
+    /// Whether a group takes one more, and whether somebody of it must go.
+    fn room(&self, cap: u32, strangers_cap: u32, of: impl Fn(&Known) -> bool) -> Result<bool, Full> {
         let staying = self.count(|it| of(it) && it.standing != Standing::Leaving);
         let strangers = self.count(|it| of(it) && it.standing == Standing::Stranger);
-        if staying < cap && strangers < strangers_cap {
+        match strangers {
+            _ if staying < cap && strangers < strangers_cap => Ok(false),
+            0 => Err(Full::Connections),
+            _ => Ok(true),
+        }
+    }
+
+    fn room_in(&mut self, whose: Whose) -> Result<Option<Id>, Full> {
+        if whose.network().is_none() {
             return Ok(None);
         }
-        self.all.iter().position(|it| of(it) && it.standing == Standing::Stranger).map(Some).ok_or(())
+        let must = self.room(self.caps[1], self.caps[3], |it| it.whose == whose).map_err(|_| Full::Network)?;
+        let oldest = |model: &Self| model.strangers().into_iter().find(|it| it.whose == whose).map(|it| it.id);
+        Ok(must.then(|| oldest(self).unwrap()).map(|id| self.send_away(id)))
     }
 
-    fn enter(&mut self) -> Result<Option<Id>, ()> {
-        if self.all.len() as u32 >= self.places {
-            return Err(());
+    fn enter(&mut self, id: Id, whose: Whose) -> Result<Vec<Id>, Full> {
+        let room = self.room(self.caps[0], self.caps[2], |_| true);
+        if self.all.len() as u32 >= self.places || room.is_err() {
+            return Err(Full::Connections);
         }
-        let evicted = self.room(self.caps[0], self.caps[2], |_| true)?;
-        Ok(evicted.map(|place| self.send_away(place)))
+        let mut evicted: Vec<Id> = self.room_in(whose)?.into_iter().collect();
+        let must = self.room(self.caps[0], self.caps[2], |_| true);
+        self.all.push(Known { id, whose, standing: Standing::Stranger });
+        if must == Ok(true) {
+            let first = self.first();
+            evicted.push(self.send_away(first));
+        }
+        Ok(evicted)
     }
 
-    fn send_away(&mut self, place: usize) -> Id {
-        self.all[place].standing = Standing::Leaving;
-        self.all[place].id
+    fn strangers(&self) -> Vec<&Known> {
+        self.all.iter().filter(|it| it.standing == Standing::Stranger).collect()
     }
+
+    /// The oldest one of those who are the most: first of a crowd, then of a network in it.
+    fn first(&self) -> Id {
+        let crowd = |it: &Known| match it.whose {
+            Whose::Unknown => "?".to_owned(),
+            Whose::Exempt => format!("alone {}", it.id),
+            Whose::Of(network) => network.wide().unwrap_or(network).to_string(),
+        };
+        let crowded = most(self.strangers(), crowd);
+        most(crowded, |it| format!("{:?}", it.whose))[0].id
+    }
+
+    fn send_away(&mut self, id: Id) -> Id {
+        self.all.iter_mut().find(|it| it.id == id).unwrap().standing = Standing::Leaving;
+        id
+    }
+}
+
+/// The largest group; of groups of one size, that of the oldest one.
+fn most(of: Vec<&Known>, group: impl Fn(&Known) -> String) -> Vec<&Known> {
+    let members = |one: &Known| -> Vec<&Known> { of.iter().copied().filter(|it| group(it) == group(one)).collect() };
+    let size = of.iter().map(|it| members(it).len()).max().unwrap();
+    members(of.iter().find(|it| members(it).len() == size).unwrap())
 }
 
 /// What happens; the number says to which connection.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    Enter,
-    Join(usize, u8),
+    Enter(Whose),
+    Change(usize, Whose),
     LogIn(usize),
     Leave(usize),
 }
 
+fn whose() -> impl Strategy<Value = Whose> {
+    prop_oneof![
+        1 => Just(Whose::Unknown),
+        1 => Just(Whose::Exempt),
+        5 => (0_u8..5).prop_map(|number| Whose::Of(network(number))),
+    ]
+}
+
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        4 => Just(Event::Enter),
-        4 => (0_usize..40, 0_u8..3).prop_map(|(which, network)| Event::Join(which, network)),
+        4 => whose().prop_map(Event::Enter),
+        3 => (0_usize..40, whose()).prop_map(|(which, whose)| Event::Change(which, whose)),
         2 => (0_usize..40).prop_map(Event::LogIn),
         2 => (0_usize..40).prop_map(Event::Leave),
     ]
@@ -97,9 +146,9 @@ fn event() -> impl Strategy<Value = Event> {
 
 proptest! {
     #[test]
-    fn the_oldest_stranger_goes_whatever_happens(
-        caps in [1_u32..9, 1_u32..6, 1_u32..7, 1_u32..5],
-        descriptors in 1_u32..12,
+    fn whoever_has_the_most_goes_first_whatever_happens(
+        caps in [1_u32..12, 1_u32..6, 1_u32..12, 1_u32..5],
+        descriptors in 1_u32..16,
         events in prop::collection::vec(event(), 1..200),
     ) {
         let mut real = Connections::new(&settings_of(caps), descriptors);
@@ -109,77 +158,68 @@ proptest! {
         for event in events {
             let place = |which: usize| which % model.all.len().max(1);
             match event {
-                Event::Enter => match (real.enter(), model.enter()) {
-                    (Ok((id, word, evicted)), Ok(expected)) => {
-                        let evicted = evicted.map(|word| told(&words, word));
+                Event::Enter(whose) => match (real.enter(whose), model.enter(real.next.wrapping_sub(1), whose)) {
+                    (Ok(Entered { id, eviction, evicted }), Ok(expected)) => {
+                        words.insert(id, eviction);
+                        let evicted: Vec<Id> = evicted.into_iter().map(|word| told(&words, word)).collect();
                         prop_assert_eq!(evicted, expected);
-                        words.insert(id, word);
-                        model.all.push(Known { id, network: None, standing: Standing::Stranger });
+                        prop_assert_eq!(model.all.last().unwrap().id, id);
                     }
-                    (Err(full), Err(())) => prop_assert_eq!(full, Full::Connections),
+                    (Err(full), Err(expected)) => prop_assert_eq!(full, expected),
                     (real, expected) => prop_assert!(false, "{:?} {:?}", real.is_ok(), expected),
                 },
-                Event::Join(which, to) if which < model.all.len() => {
+                Event::Change(which, to) if which < model.all.len() => {
                     let at = place(which);
-                    let Known { id, network: old, standing } = model.all[at].clone();
-                    if standing == Standing::Authenticated || old == Some(to) {
+                    let Known { id, whose: from, standing } = model.all[at].clone();
+                    if standing == Standing::Authenticated || from == to {
                         continue;
                     }
-                    if let Some(old) = old {
-                        real.part(id, network(old));
-                        model.all[at].network = None;
-                    }
-                    let expected = match standing {
-                        Standing::Stranger => model.room(caps[1], caps[3], |it| it.network == Some(to)),
-                        _ => Ok(None),
-                    };
-                    match (real.join(id, network(to)), expected) {
-                        (Ok(Joined::Member(evicted)), Ok(expected)) => {
-                            prop_assert_eq!(standing, Standing::Stranger);
-                            prop_assert_eq!(
-                                evicted.map(|word| told(&words, word)),
-                                expected.map(|place| model.send_away(place))
-                            );
-                            model.all[at].network = Some(to);
+                    model.all[at].whose = Whose::Unknown;
+                    match (real.change(id, from, to), standing) {
+                        (Ok(Changed::NotAny), Standing::Leaving) => {}
+                        (Ok(Changed::Member(evicted)), Standing::Stranger) => {
+                            let evicted = evicted.map(|word| told(&words, word));
+                            prop_assert_eq!(Ok(evicted), model.room_in(to));
+                            model.all[at].whose = to;
                         }
-                        (Ok(Joined::NotAny), Ok(None)) => prop_assert_eq!(standing, Standing::Leaving),
-                        (Err(full), Err(())) => {
-                            prop_assert_eq!(full, Full::Network);
-                            model.send_away(at);
+                        (Err(full), Standing::Stranger) => {
+                            prop_assert_eq!(Err(full), model.room_in(to));
+                            model.send_away(id);
                         }
-                        (real, expected) => prop_assert!(false, "{:?} {:?}", real.is_ok(), expected),
+                        (real, _) => prop_assert!(false, "{:?} {:?}", real.is_ok(), standing),
                     }
                 }
                 Event::LogIn(which) if which < model.all.len() => {
                     let it = &mut model.all[which];
                     if it.standing != Standing::Authenticated {
-                        real.authenticated(it.id, it.network.map(network));
+                        real.authenticated(it.id, it.whose);
                         it.standing = Standing::Authenticated;
                     }
                 }
                 Event::Leave(which) if which < model.all.len() => {
                     let it = model.all.remove(which);
-                    real.leave(it.id, it.network.map(network), it.standing == Standing::Authenticated);
+                    real.leave(it.id, it.whose, it.standing == Standing::Authenticated);
                 }
-                Event::Join(..) | Event::LogIn(_) | Event::Leave(_) => {}
+                Event::Change(..) | Event::LogIn(_) | Event::Leave(_) => {}
             }
             prop_assert_eq!(real.count.all, model.all.len() as u32);
             prop_assert_eq!(real.count.leaving, model.count(|it| it.standing == Standing::Leaving));
             prop_assert_eq!(real.strangers.len() as u32, model.count(|it| it.standing == Standing::Stranger));
-            for to in 0..3 {
-                let (all, leaving, strangers) = real.networks.get(&network(to)).map_or((0, 0, 0), |it| {
-                    (it.count.all, it.count.leaving, it.strangers.len() as u32)
-                });
-                let of = |it: &Known| it.network == Some(to);
+            for to in (0..5).map(network) {
+                let Count { all, leaving } = real.networks.get(&to).copied().unwrap_or_default();
+                let of = |it: &Known| it.whose == Whose::Of(to);
                 prop_assert_eq!(all, model.count(of));
                 prop_assert_eq!(leaving, model.count(|it| of(it) && it.standing == Standing::Leaving));
-                prop_assert_eq!(strangers, model.count(|it| of(it) && it.standing == Standing::Stranger));
+                prop_assert_eq!(
+                    real.crowds.size_of(to) as u32,
+                    model.count(|it| of(it) && it.standing == Standing::Stranger)
+                );
             }
         }
         for it in model.all {
-            real.leave(it.id, it.network.map(network), it.standing == Standing::Authenticated);
+            real.leave(it.id, it.whose, it.standing == Standing::Authenticated);
         }
-        prop_assert!(real.networks.is_empty() && real.strangers.is_empty());
+        prop_assert!(real.networks.is_empty() && real.strangers.is_empty() && real.crowds.is_empty());
         prop_assert_eq!((real.count.all, real.count.leaving), (0, 0));
     }
 }
@@ -196,14 +236,37 @@ fn a_hundred_thousand_connections_are_no_more_work_each_than_ten() {
     // Everybody is evicted once, in the order of age, by somebody of the same network.
     for round in 0..2 {
         for place in 0..count {
-            let of = Network::of((place / 50).to_be_bytes().into());
-            let (id, _, evicted) = real.enter().ok().unwrap();
-            let Ok(Joined::Member(by_network)) = real.join(id, of) else { panic!("no place in the network") };
-            assert_eq!(evicted.is_some() || by_network.is_some(), round == 1, "{round} {place}");
+            let of = Whose::Of(Network::of((place / 50).to_be_bytes().into()));
+            let Entered { evicted, .. } = real.enter(of).ok().unwrap();
+            assert_eq!(evicted.len(), round, "{round} {place}");
             if round == 1 {
-                real.leave(u64::from(place), Some(of), false);
+                real.leave(u64::from(place), of, false);
             }
         }
     }
     assert_eq!(real.count.all, count);
+}
+
+#[test]
+fn who_comes_often_pushes_himself_out_wherever_in_a_48_he_comes_from() {
+    let of = |address: String| Whose::Of(Network::of(address.parse().unwrap()));
+    let attackers: [fn(u32) -> String; 2] =
+        [|_| "198.51.100.7".to_owned(), |number| format!("2001:db8:666:{:x}::1", number % 0x1_0000)];
+    for attacker in attackers {
+        let mut real = Connections::new(&settings_of([1000, 1000, 300, 300]), 1000);
+        let good: Vec<(Id, Whose)> = (0..100)
+            .map(|number| of(format!("203.0.113.{number}")))
+            .chain((0..100).map(|number| of(format!("2001:db8:{number:x}::1"))))
+            .map(|whose| (real.enter(whose).ok().unwrap().id, whose))
+            .collect();
+        for number in 0..10_000 {
+            let Entered { id, evicted, .. } = real.enter(of(attacker(number))).ok().unwrap();
+            assert_eq!(evicted.len(), usize::from(number >= 100));
+            // Whoever is told to go goes.
+            if number >= 100 {
+                real.leave(id - 100, of(attacker(number - 100)), false);
+            }
+        }
+        assert!(good.iter().all(|(id, _)| real.strangers.contains_key(id)));
+    }
 }
