@@ -16,7 +16,7 @@ use tokio::sync::futures::OwnedNotified;
 
 use super::network::Network;
 
-/// Networks that are remembered, at most: some 10 MB.
+/// Networks that are remembered, at most: some 15 MB.
 const NETWORKS_MAX: usize = 65_536;
 
 /// How many times as many refusals as one network an IPv6 /48 may have: it may be one attacker's, or all phones' of a town.
