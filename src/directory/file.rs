@@ -122,7 +122,7 @@ pub fn idle_lines(path: &Path, may_look_up: &dyn Fn(&UserName) -> bool) -> Vec<S
     let Ok(Some((_, content))) = read_unless(path, None) else { return Vec::new() };
     let idle = (1..).zip(content.split(|&octet| octet == b'\n')).filter_map(|(line, text)| {
         let (user, _) = parse_line(text).ok()??;
-        (!may_look_up(&user)).then(|| BadLine { line, problem: LineProblem::NeverLookedUp(user) })
+        (!may_look_up(&user)).then_some(BadLine { line, problem: LineProblem::NeverLookedUp(user) })
     });
     lines(path, &idle.collect::<Vec<_>>(), MAX_TOLD)
 }
