@@ -97,7 +97,7 @@ struct NodeState {
     health: [Mutex<Health>; 2],
     abilities: [Mutex<Abilities>; 2],
     probe_wanted: [Notify; 2],
-    sessions: Arc<AtomicU64>,
+    sessions: AtomicU64,
     ends: Mutex<Ends>,
     /// The way in. Whoever holds the lock is the next to get in; the lock is a fair queue.
     gate: tokio::sync::Mutex<Pace>,
@@ -135,7 +135,8 @@ pub struct Candidate {
 #[derive(Clone)]
 pub struct NodePort {
     table: Arc<Table>,
-    place: usize,
+    /// In the configuration's list. Small, because every session has one.
+    place: u32,
     /// The protocol.
     pub protocol: Protocol,
 }
@@ -152,11 +153,18 @@ pub struct Change {
 }
 
 /// A session, or a login on its way, as a node's load. Dropping it ends it.
-pub struct Seat(Arc<AtomicU64>);
+pub struct Seat(NodePort);
+
+impl Seat {
+    /// The node.
+    pub fn port(&self) -> &NodePort {
+        &self.0
+    }
+}
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.known().sessions.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -176,7 +184,7 @@ impl Table {
             health: Protocol::ALL.map(|_| Mutex::new(Health::new(now))),
             abilities: Default::default(),
             probe_wanted: Protocol::ALL.map(|_| Notify::new()),
-            sessions: Arc::default(),
+            sessions: AtomicU64::new(0),
             ends: Mutex::default(),
             gate: tokio::sync::Mutex::default(),
             waiting: AtomicU64::new(0),
@@ -191,7 +199,7 @@ impl Table {
 
     /// Every node, for one protocol.
     pub fn ports(self: &Arc<Self>, protocol: Protocol) -> impl Iterator<Item = NodePort> {
-        (0..self.nodes.len()).map(move |place| NodePort { table: Arc::clone(self), place, protocol })
+        (0..self.nodes.len()).map(move |place| NodePort::new(self, place, protocol))
     }
 
     /// The nodes that this user's login may try. `may_guess` lets it try a node that is down, if all are.
@@ -204,7 +212,7 @@ impl Table {
         let asker = Asker { user, zone: self.zone.as_ref(), may_guess };
         let candidates = order(self.island.policy, &views, asker)
             .into_iter()
-            .map(|(place, reason)| Candidate { port: NodePort { table: Arc::clone(self), place, protocol }, reason });
+            .map(|(place, reason)| Candidate { port: NodePort::new(self, place, protocol), reason });
         Plan { candidates: candidates.collect(), table: Arc::clone(self) }
     }
 
@@ -220,6 +228,15 @@ impl Table {
 }
 
 impl NodePort {
+    fn new(table: &Arc<Table>, place: usize, protocol: Protocol) -> Self {
+        // No configuration has four thousand million nodes.
+        Self { table: Arc::clone(table), place: place as u32, protocol }
+    }
+
+    fn place(&self) -> usize {
+        self.place as usize
+    }
+
     /// The island's state.
     pub fn table(&self) -> &Arc<Table> {
         &self.table
@@ -228,12 +245,12 @@ impl NodePort {
     /// What the configuration says of the node.
     #[expect(clippy::indexing_slicing, reason = "`place` was counted off this very list, which never changes")]
     pub fn node(&self) -> &Arc<Node> {
-        &self.table.island.nodes[self.place]
+        &self.table.island.nodes[self.place()]
     }
 
     #[expect(clippy::indexing_slicing, reason = "`place` was counted off this very list, which never changes")]
     fn known(&self) -> &NodeState {
-        &self.table.nodes[self.place]
+        &self.table.nodes[self.place()]
     }
 
     /// Whether both are the same node, for the same protocol or another.
@@ -308,7 +325,7 @@ impl NodePort {
             State::Down => Standing::Down,
         };
         let (since, sessions) = (health.since(), self.known().sessions.load(Ordering::Relaxed));
-        Some(View { node: island.nodes.get(self.place)?, standing, since, sessions })
+        Some(View { node: island.nodes.get(self.place())?, standing, since, sessions })
     }
 
     /// Tells what was seen of it. Returns the change of state that this led to.
@@ -392,9 +409,8 @@ impl NodePort {
 
     /// One session more, for as long as the seat is held.
     pub fn seat(&self) -> Seat {
-        let sessions = Arc::clone(&self.known().sessions);
-        sessions.fetch_add(1, Ordering::Relaxed);
-        Seat(sessions)
+        self.known().sessions.fetch_add(1, Ordering::Relaxed);
+        Seat(self.clone())
     }
 
     /// Sessions and logins that the node has now.
