@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use super::Stream;
@@ -82,9 +82,9 @@ impl Dialer {
 async fn dial(resolver: &Resolver, host: &str, port: u16) -> io::Result<TcpStream> {
     let addresses = resolver.addresses(host, port).await?;
     race(interleaved(addresses), |address| async move {
-        let socket = TcpStream::connect(address).await?;
+        let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
         super::set_options(&SockRef::from(&socket))?;
-        Ok(socket)
+        socket.connect(address).await
     })
     .await
 }

@@ -23,6 +23,11 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
 /// Between two such questions; after the kernel's usual 9 without an answer the connection is dead.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
+/// How long a peer may let what was sent to it unacknowledged, or take nothing, before the kernel gives the connection
+/// up. It holds for [`KEEPALIVE_IDLE`] too, in place of the number of questions.
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT: Duration = Duration::from_secs(390);
+
 /// Octets that the kernel takes from us ahead of what it has sent. Without a limit it takes megabytes for a peer that
 /// does not read, and tells us of progress only when a third of them is gone.
 #[cfg(target_os = "linux")]
@@ -32,7 +37,10 @@ const NOT_SENT_MAX: u32 = 128 * 1024;
 /// what waits in the kernel.
 fn set_options(socket: &socket2::SockRef<'_>) -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
-    socket.set_tcp_notsent_lowat(NOT_SENT_MAX)?;
+    {
+        socket.set_tcp_notsent_lowat(NOT_SENT_MAX)?;
+        socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    }
     let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive)
