@@ -21,6 +21,7 @@ use crate::limits::Limits;
 use crate::names::Protocol;
 use crate::net::Dialer;
 use crate::net::descriptors::Descriptors;
+use crate::net::pump;
 use crate::net::tls::{self, CertificateError};
 use crate::probe;
 use crate::routing::{Islands, NodeTls};
@@ -82,6 +83,7 @@ impl App {
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let descriptors = Descriptors::raise(reserve(&settings));
         let clients = clients(&settings, &descriptors);
+        pump::allow_pipes(descriptors.pipes());
         let tls = settings.listeners.iter().map(|it| server_tls(&settings, it)).collect::<Result<Vec<_>, _>>()?;
         let context = Arc::new(context(&settings, &descriptors)?);
         let mut listeners = Vec::new();

@@ -9,10 +9,15 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::pump::PIPES_MAX;
+
 /// Descriptors of five for two clients: for each client its own and its node's; and for every second one a third, which
 /// is that of the node that is dialled beside a slow one, or that of a client that is leaving and holds its own still.
 const FIVE: u64 = 5;
 const TWO: u64 = 2;
+
+/// Of so many descriptors that the process may have, a pair is a pipe's.
+const PER_PIPE: u64 = 128;
 
 /// What the process may have, and what of it clients may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,15 +38,24 @@ impl Descriptors {
         Self { limit: limit.unwrap_or(u64::from(u32::MAX)), reserve }
     }
 
+    /// Pipes that there are descriptors for.
+    pub fn pipes(&self) -> u32 {
+        u32::try_from(self.limit / PER_PIPE).unwrap_or(u32::MAX).min(PIPES_MAX)
+    }
+
     /// Clients that there are descriptors for: at least one.
     pub fn clients(&self) -> u32 {
-        let clients = self.limit.saturating_sub(self.reserve) / FIVE * TWO;
+        let others = self.reserve + TWO * u64::from(self.pipes());
+        let clients = self.limit.saturating_sub(others) / FIVE * TWO;
         u32::try_from(clients.max(1)).unwrap_or(u32::MAX)
     }
 
     /// The limit that is needed for so many clients.
     pub fn needed(&self, clients: u32) -> u64 {
-        u64::from(clients).div_ceil(TWO) * FIVE + self.reserve
+        let without_pipes = u64::from(clients).div_ceil(TWO) * FIVE + self.reserve;
+        let with = |limit| without_pipes + TWO * u64::from(Self { limit, ..*self }.pipes());
+        // More descriptors have more pipes, so it is found step by step.
+        (without_pipes..).find(|limit| *limit >= with(*limit)).unwrap_or(u64::MAX)
     }
 }
 
@@ -83,8 +97,8 @@ mod tests {
         // Limit, reserve, clients.
         for (limit, reserve, clients) in [
             (64, 40, 8),
-            (1024, 40, 392),
-            (524_288, 48, 209_696),
+            (1024, 40, 386),
+            (524_288, 48, 209_670),
             // Far too few: one is served nevertheless.
             (40, 40, 1),
             (10, 40, 1),

@@ -1,23 +1,26 @@
 //! The two-way copy between a client and a node: every octet once, in order, until both sides are done.
 //!
 //! No buffer is held while nothing moves: octets are read into one scratch area per worker, inside a single poll, and
-//! written at once. Only what the other side would not take is kept, and that side's source is not read until it is
-//! gone. An end of stream is passed on as such (half-close); a node's may be held back for a while, so that the clients
+//! written at once; bursts between two sockets in clear text go through a pipe, without a copy. Only what the other side
+//! would not take is kept, and that side's source is not read until it is gone. An end of stream is passed on as such (half-close); a node's may be held back for a while, so that the clients
 //! of a node that died do not all come back at once. This file must not know what the octets mean.
 
 mod direction;
+mod pipe;
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use self::direction::{Direction, Event, State};
+pub use self::pipe::{MOST as PIPES_MAX, allow as allow_pipes};
 
 /// Octets moved by one read; each worker thread has one area of this size.
 const SCRATCH: usize = 64 * 1024;
@@ -59,6 +62,11 @@ pub struct Ended {
 pub trait Breakable {
     /// What broke it, if it is broken for good. A passing trouble on the way to the peer is none (RFC 1122 §4.2.3.9).
     fn broken(&self) -> Option<io::Error>;
+
+    /// The socket, if the stream's octets are the socket's. Between two of them the kernel moves bursts by itself.
+    fn socket(&self) -> Option<&TcpStream> {
+        None
+    }
 }
 
 /// A running copy. It may be dropped at any time; the counters stay readable until then.
@@ -68,6 +76,19 @@ pub struct Pump {
     ended: Option<Ended>,
     /// When the client's last octets were read.
     client_sent: Option<Instant>,
+    phase: Phase,
+    /// Of the phase. Boxed, because every session has room for it, and few need it.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// How far a copy is.
+enum Phase {
+    /// Nobody has ended.
+    Copying,
+    /// The node has, and its client is not told yet.
+    Held,
+    /// One side has ended. So many octets had moved when the timer was last set.
+    Ending { moved: Option<u64> },
 }
 
 impl Pump {
@@ -75,7 +96,8 @@ impl Pump {
     pub fn new(to_node: Vec<u8>, to_client: Vec<u8>) -> Self {
         let mut to_client = Direction::new(to_client);
         to_client.is_held = true;
-        Self { to_node: Direction::new(to_node), to_client, ended: None, client_sent: None }
+        let to_node = Direction::new(to_node);
+        Self { to_node, to_client, ended: None, client_sent: None, phase: Phase::Copying, timer: None }
     }
 
     /// Who has ended the copy, if somebody has; it may still be delivering the rest.
@@ -85,12 +107,12 @@ impl Pump {
 
     /// Octets delivered to the node so far.
     pub fn to_node(&self) -> u64 {
-        self.to_node.count.moved
+        self.to_node.moved
     }
 
     /// Octets delivered to the client so far.
     pub fn to_client(&self) -> u64 {
-        self.to_client.count.moved
+        self.to_client.moved
     }
 
     /// Copies until both directions are done, or one is and the other has been silent for too long.
@@ -98,7 +120,50 @@ impl Pump {
     /// If the node's side ends first, orderly or not, `hold` is asked once. It is told how long ago the client last sent
     /// an octet here, or that it never did, and says for how long the client is kept as it is before the end is passed
     /// on to it. What the node had sent before is delivered at once, and a client that ends meanwhile is let go at once.
-    pub async fn run<C, N>(
+    pub fn poll<C, N>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut C,
+        node: &mut N,
+        hold: impl FnOnce(Option<Duration>) -> Duration,
+    ) -> Poll<Ended>
+    where
+        C: AsyncRead + AsyncWrite + Breakable + Unpin,
+        N: AsyncRead + AsyncWrite + Breakable + Unpin,
+    {
+        if matches!(self.phase, Phase::Copying) {
+            if self.drive(cx, client, node, |pump| pump.ended.is_some()).is_pending() {
+                ready!(self.look_for_breaks(cx, client, node));
+            }
+            self.settle();
+            let is_nodes = self.ended.as_ref().is_some_and(|ended| ended.by == Peer::Node);
+            let time = if is_nodes { hold(self.client_sent.map(|at| at.elapsed())) } else { Duration::ZERO };
+            if time.is_zero() {
+                self.end();
+            } else {
+                self.hold(time);
+            }
+        }
+        if matches!(self.phase, Phase::Held) {
+            if self.drive(cx, client, node, |pump| pump.to_node.is_done()).is_pending()
+                && let Some(over) = &mut self.timer
+            {
+                ready!(over.as_mut().poll(cx));
+            }
+            if let State::Discarding { most } = &mut self.to_node.state {
+                *most = usize::MAX;
+            }
+            self.end();
+        }
+        if self.drive(cx, client, node, |_| false).is_pending() {
+            ready!(self.arm().poll(cx));
+        }
+        Poll::Ready(self.ended.take().unwrap_or(Ended { by: Peer::Client, error: None }))
+    }
+
+    /// [`Self::poll`] to its end.
+    #[cfg(test)]
+    async fn run<C, N>(
         &mut self,
         client: &mut C,
         node: &mut N,
@@ -108,54 +173,37 @@ impl Pump {
         C: AsyncRead + AsyncWrite + Breakable + Unpin,
         N: AsyncRead + AsyncWrite + Breakable + Unpin,
     {
-        let mut look: Option<Pin<Box<Sleep>>> = None;
-        poll_fn(|cx| {
-            let ended = self.poll(cx, client, node, |pump| pump.ended.is_some());
-            if ended.is_ready() { ended } else { self.look_for_breaks(cx, &mut look, client, node) }
-        })
-        .await;
-        if self.ended.as_ref().is_some_and(|ended| ended.by == Peer::Node) {
-            let time = hold(self.client_sent.map(|at| at.elapsed()));
-            if !time.is_zero() {
-                self.hold(client, node, time).await;
-            }
-            self.to_client.is_held = false;
-        }
-        // Only now is there a timer; a session that nobody has begun to close has none.
-        let mut timer = pin!(sleep_until(Instant::now()));
-        let mut moved = u64::MAX;
-        poll_fn(|cx| {
-            let done = self.poll(cx, client, node, |_| false);
-            self.arm(&mut timer, &mut moved);
-            if done.is_ready() { done } else { timer.as_mut().poll(cx) }
-        })
-        .await;
-        self.ended.take().unwrap_or(Ended { by: Peer::Client, error: None })
+        let mut hold = Some(hold);
+        let hold = &mut hold;
+        std::future::poll_fn(|cx| self.poll(cx, client, node, |ago| hold.take().expect("asked twice")(ago))).await
+    }
+
+    /// Somebody has ended: from now on octets may wait for long, and nothing that others want may wait with them.
+    fn settle(&mut self) {
+        self.timer = None;
+        self.to_node.may_splice = false;
+        self.to_client.may_splice = false;
+        self.leave_pipes();
     }
 
     /// Keeps the node's end from the client for this time, or until the client ends.
-    async fn hold<C, N>(&mut self, client: &mut C, node: &mut N, time: Duration)
-    where
-        C: AsyncRead + AsyncWrite + Unpin,
-        N: AsyncRead + AsyncWrite + Unpin,
-    {
+    fn hold(&mut self, time: Duration) {
         if !self.to_node.is_done() {
             self.to_node.state = State::Discarding { most: HELD_READ_MAX };
         }
-        // Boxed, because every session has room for what stands in this future, and few need it.
-        let mut over = Box::pin(sleep(time));
-        poll_fn(|cx| {
-            let ended = self.poll(cx, client, node, |pump| pump.to_node.is_done());
-            if ended.is_ready() { ended } else { over.as_mut().poll(cx) }
-        })
-        .await;
-        if let State::Discarding { most } = &mut self.to_node.state {
-            *most = usize::MAX;
-        }
+        self.timer = Some(Box::pin(sleep(time)));
+        self.phase = Phase::Held;
+    }
+
+    /// The first end is passed on, and the other side's is waited for.
+    fn end(&mut self) {
+        self.to_client.is_held = false;
+        self.timer = None;
+        self.phase = Phase::Ending { moved: None };
     }
 
     /// Drives both directions. Ready when nothing is left to do, or when it is `enough`.
-    fn poll<C, N>(
+    fn drive<C, N>(
         &mut self,
         cx: &mut Context<'_>,
         client: &mut C,
@@ -163,10 +211,9 @@ impl Pump {
         enough: impl Fn(&Self) -> bool,
     ) -> Poll<()>
     where
-        C: AsyncRead + AsyncWrite + Unpin,
-        N: AsyncRead + AsyncWrite + Unpin,
+        C: AsyncRead + AsyncWrite + Breakable + Unpin,
+        N: AsyncRead + AsyncWrite + Breakable + Unpin,
     {
-        let read_before = self.to_node.count.read;
         SCRATCH_AREA.with_borrow_mut(|scratch| {
             while let Poll::Ready(event) = self.to_node.poll(cx, scratch, client, node) {
                 self.on_the_way_to_node(event);
@@ -175,7 +222,7 @@ impl Pump {
                 self.on_the_way_to_client(event);
             }
         });
-        if self.to_node.count.read != read_before {
+        if std::mem::take(&mut self.to_node.has_read) {
             self.client_sent = Some(Instant::now());
         }
         let done = (self.to_node.is_done() && self.to_client.is_done()) || enough(self);
@@ -215,19 +262,13 @@ impl Pump {
     /// A side whose octets the other one does not take is not read, so that nothing tells that its connection broke but
     /// this look, twice a second while it lasts. (A frozen node is the case in mind.) An orderly end is not seen: what
     /// the client sent before it may still be wanted. TCP keepalive bounds that.
-    fn look_for_breaks<C: Breakable, N: Breakable>(
-        &mut self,
-        cx: &mut Context<'_>,
-        look: &mut Option<Pin<Box<Sleep>>>,
-        client: &C,
-        node: &N,
-    ) -> Poll<()> {
+    fn look_for_breaks<C: Breakable, N: Breakable>(&mut self, cx: &mut Context<'_>, client: &C, node: &N) -> Poll<()> {
         if !self.to_node.is_stalled() && !self.to_client.is_stalled() {
-            *look = None;
+            self.timer = None;
             return Poll::Pending;
         }
-        let timer = look.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + STALLED_LOOK)));
-        while timer.as_mut().poll(cx).is_ready() {
+        let looks = || Box::pin(sleep_until(Instant::now() + STALLED_LOOK));
+        while self.timer.get_or_insert_with(looks).as_mut().poll(cx).is_ready() {
             if let Some(error) = client.broken() {
                 self.on_the_way_to_node(Event::SourceEnded(Some(error)));
                 return Poll::Ready(());
@@ -237,9 +278,21 @@ impl Pump {
                 self.on_the_way_to_node(Event::WriteFailed(error));
                 return Poll::Ready(());
             }
-            timer.as_mut().reset(Instant::now() + STALLED_LOOK);
+            // Who takes that long is slow or stalled.
+            self.leave_pipes();
+            self.timer = None;
         }
         Poll::Pending
+    }
+
+    /// No octets wait in a pipe any more: there are few, and others want them.
+    fn leave_pipes(&mut self) {
+        if let Err(error) = self.to_node.leave_pipe() {
+            self.on_the_way_to_node(Event::WriteFailed(error));
+        }
+        if let Err(error) = self.to_client.leave_pipe() {
+            self.on_the_way_to_client(Event::WriteFailed(error));
+        }
     }
 
     fn note(&mut self, by: Peer, error: Option<io::Error>) {
@@ -249,13 +302,17 @@ impl Pump {
         self.ended.get_or_insert(Ended { by, error });
     }
 
-    /// Starts the timer again whenever something has moved since it was last looked at.
-    fn arm(&self, timer: &mut Pin<&mut Sleep>, moved: &mut u64) {
-        let now_moved = self.to_node.count.moved + self.to_client.count.moved;
-        if *moved != now_moved {
-            *moved = now_moved;
+    /// The time that is left; it starts again whenever something has moved since it was last looked at.
+    fn arm(&mut self) -> Pin<&mut Sleep> {
+        let now_moved = self.to_node.moved + self.to_client.moved;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(Instant::now())));
+        if let Phase::Ending { moved } = &mut self.phase
+            && *moved != Some(now_moved)
+        {
+            *moved = Some(now_moved);
             timer.as_mut().reset(Instant::now() + HALF_CLOSED_IDLE);
         }
+        timer.as_mut()
     }
 }
 

@@ -52,6 +52,16 @@ impl Stream {
         Ok(Self::Node(Box::new(stream)))
     }
 
+    /// The socket, if the connection is in clear text.
+    pub fn clear(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Clear(socket) => Some(socket),
+            Self::Client(_) | Self::Node(_) => None,
+            #[cfg(feature = "testkit")]
+            Self::Memory(_) => None,
+        }
+    }
+
     /// For the log: the TLS version, or nothing in clear text.
     pub fn tls_version(&self) -> Option<&'static str> {
         let version = match self {
@@ -92,6 +102,10 @@ impl Breakable for Stream {
         };
         let lost = socket.peer_addr().err()?;
         Some(socket.take_error().ok().flatten().unwrap_or(lost))
+    }
+
+    fn socket(&self) -> Option<&TcpStream> {
+        self.clear()
     }
 }
 

@@ -39,9 +39,7 @@ pub(super) struct LoginAccepted {
     pub(super) node: Wire,
     /// Its answer.
     pub(super) acceptance: NodeAcceptance,
-    /// Which node it is.
-    pub(super) port: NodePort,
-    /// The session as the node's load.
+    /// Which node it is, and the session as its load.
     pub(super) seat: Seat,
     /// The session as one of its user's.
     pub(super) user_seat: UserSeat,
@@ -210,7 +208,7 @@ impl Attempt<'_> {
                     wire.leave(NodeHello::farewell(port.protocol)).await;
                     return Err(Failure::TooManySessions);
                 };
-                Ok(LoginAccepted { node: wire, acceptance, port, seat, user_seat, _proof: () })
+                Ok(LoginAccepted { node: wire, acceptance, seat, user_seat, _proof: () })
             }
             NodeAnswer::Refused(refusal) => Err(Failure::Refused(refusal)),
         }

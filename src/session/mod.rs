@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use rustls::{ClientConfig, ServerConfig};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 pub use self::challenge::Challenges;
@@ -138,22 +139,24 @@ pub struct Accepted {
     pub slot: Slot,
 }
 
-/// Serves one connection to its end. Leaves exactly one end record, whatever happens.
-pub async fn run(context: Arc<Context>, door: Arc<Door>, accepted: Accepted, drain: Drain) {
+/// Serves one connection to its end, and leaves exactly one end record, whatever happens. Returns when the login phase is
+/// over: the relay, if there is one, is a task of its own, so that nothing of the login lasts as long.
+pub async fn run(context: Arc<Context>, door: Arc<Door>, accepted: Accepted, drain: Drain) -> Option<JoinHandle<()>> {
     let id = SessionId { run: context.run, number: context.begun.fetch_add(1, Ordering::Relaxed) + 1 };
     let mut record = Record::new(id, door.protocol, accepted.client);
     let eviction = accepted.slot.eviction();
-    // Boxed, so that the buffers and states of the login are freed before the hours of the relay.
     let login = tokio::select! {
         login = Box::pin(log_in(&context, &door, accepted, &mut record, &drain)) => login,
         () = overdue(&drain) => Err(End::new(Who::Operator, Why::Shutdown)),
         () = in_the_way(eviction) => Err(End::new(Who::Proxy, Why::TooManyConnections)),
     };
-    let end = match login {
-        Ok(handoff) => relay::run(handoff, &mut record, &drain).await,
-        Err(end) => end,
-    };
-    record.finish(end);
+    match login {
+        Ok(handoff) => Some(tokio::spawn(relay::relay(handoff, record, drain))),
+        Err(end) => {
+            record.finish(end);
+            None
+        }
+    }
 }
 
 /// Returns some time after the stop signal. Most stages hear it themselves and say goodbye; this is for those that wait

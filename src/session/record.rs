@@ -16,7 +16,7 @@ use super::failure::Failure;
 use crate::directory::Found;
 use crate::names::{IslandName, NodeName, SessionId, UserName};
 use crate::proto::{Declined, LoginRequest, Protocol};
-use crate::routing::{Island, Node};
+use crate::routing::{Island, Node, NodePort, Seat};
 use crate::usernames::Names;
 
 /// Everything that the lines of one session say.
@@ -32,8 +32,37 @@ pub(super) struct Record {
     /// Nobody's connection but a balancer's own, as far as is known: one that looks whether we are there.
     is_of_balancer: bool,
     login: Option<Login>,
-    relay: Option<Relay>,
     finished: bool,
+}
+
+/// What is left of the record in the relay. There is one for each idle session, so it has no room to spare.
+pub(super) struct RelayRecord {
+    id: SessionId,
+    client: SocketAddr,
+    began: Instant,
+    relay_began: Instant,
+    tls: Option<&'static str>,
+    user: Option<UserName>,
+    /// Where the session is, and with which protocol.
+    seat: Seat,
+    to_node: u64,
+    to_client: u64,
+    end: Option<End>,
+}
+
+/// Everything that the end record says.
+struct Line<'a> {
+    id: SessionId,
+    protocol: Protocol,
+    client: SocketAddr,
+    began: Instant,
+    stage: Stage,
+    tls: Option<&'static str>,
+    refused: Option<&'a str>,
+    user: Option<&'a UserName>,
+    island: Option<&'a IslandName>,
+    node: Option<&'a NodeName>,
+    relay: Option<Relay>,
 }
 
 /// The login that is being tried, or was tried last.
@@ -55,6 +84,7 @@ struct Login {
     failed: Vec<(NodeName, String)>,
 }
 
+#[derive(Clone, Copy)]
 struct Relay {
     began: Instant,
     to_node: u64,
@@ -83,7 +113,6 @@ impl Record {
             refused: None,
             is_of_balancer: false,
             login: None,
-            relay: None,
             finished: false,
         }
     }
@@ -102,8 +131,23 @@ impl Record {
     pub(super) fn enter(&mut self, stage: Stage) {
         self.stage = stage;
         trace!(session = %self.id, %stage, "stage");
-        if stage == Stage::Relay {
-            self.relay = Some(Relay { began: Instant::now(), to_node: 0, to_client: 0 });
+    }
+
+    /// The relay begins, at this node. All that the end record does not need is forgotten.
+    pub(super) fn relay(mut self, seat: Seat) -> RelayRecord {
+        self.enter(Stage::Relay);
+        self.finished = true;
+        RelayRecord {
+            id: self.id,
+            client: self.client,
+            began: self.began,
+            relay_began: Instant::now(),
+            tls: self.tls,
+            user: self.login.take().map(|login| login.user),
+            seat,
+            to_node: 0,
+            to_client: 0,
+            end: None,
         }
     }
 
@@ -270,13 +314,6 @@ impl Record {
         if alarm.is_some() { line!(warn) } else { line!(info) }
     }
 
-    /// The relay is over; these octets were delivered.
-    pub(super) fn relayed(&mut self, to_node: u64, to_client: u64) {
-        if let Some(relay) = &mut self.relay {
-            (relay.to_node, relay.to_client) = (to_node, to_client);
-        }
-    }
-
     /// The session is over.
     pub(super) fn finish(mut self, end: End) {
         self.log_end(&end);
@@ -287,30 +324,20 @@ impl Record {
             return;
         }
         let login = self.login.as_ref();
-        macro_rules! line {
-            ($level:ident) => {
-                $level!(
-                    who = %end.who,
-                    stage = %self.stage,
-                    why = %end.why,
-                    user = login.map(|login| login.user.to_string()),
-                    client = %self.client,
-                    protocol = %self.protocol,
-                    tls = self.tls.map(tracing::field::display),
-                    reason = self.refused,
-                    island = login.and_then(|login| login.island.as_ref()).map(IslandName::as_str),
-                    node = login.and_then(|login| login.node.as_ref()).map(NodeName::as_str),
-                    to_node = self.relay.as_ref().map(|relay| relay.to_node),
-                    to_client = self.relay.as_ref().map(|relay| relay.to_client),
-                    relay_ms = self.relay.as_ref().map(|relay| milliseconds(relay.began.elapsed())),
-                    total_ms = milliseconds(self.began.elapsed()),
-                    session = %self.id,
-                    "session ended"
-                )
-            };
-        }
-        let is_a_look = self.is_of_balancer && login.is_none() && end.why != Why::Defect;
-        if is_a_look { line!(debug) } else { line!(info) }
+        let line = Line {
+            id: self.id,
+            protocol: self.protocol,
+            client: self.client,
+            began: self.began,
+            stage: self.stage,
+            tls: self.tls,
+            refused: self.refused.as_deref(),
+            user: login.map(|login| &login.user),
+            island: login.and_then(|login| login.island.as_ref()),
+            node: login.and_then(|login| login.node.as_ref()),
+            relay: None,
+        };
+        line.log(end, self.is_of_balancer && login.is_none() && end.why != Why::Defect);
     }
 }
 
@@ -318,6 +345,70 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.log_end(&End::new(Who::Proxy, Why::Defect));
+    }
+}
+
+impl RelayRecord {
+    /// The node.
+    pub(super) fn port(&self) -> &NodePort {
+        self.seat.port()
+    }
+
+    /// The session is over; these octets were delivered. The line is written when the record is dropped.
+    pub(super) fn finish(&mut self, end: End, to_node: u64, to_client: u64) {
+        (self.to_node, self.to_client) = (to_node, to_client);
+        self.end.get_or_insert(end);
+    }
+}
+
+/// The one line; also of a session whose task died.
+impl Drop for RelayRecord {
+    fn drop(&mut self) {
+        let port = self.seat.port();
+        let line = Line {
+            id: self.id,
+            protocol: port.protocol,
+            client: self.client,
+            began: self.began,
+            stage: Stage::Relay,
+            tls: self.tls,
+            refused: None,
+            user: self.user.as_ref(),
+            island: Some(&port.table().island().name),
+            node: Some(&port.node().name),
+            relay: Some(Relay { began: self.relay_began, to_node: self.to_node, to_client: self.to_client }),
+        };
+        let died = End::new(Who::Proxy, Why::Defect);
+        line.log(self.end.as_ref().unwrap_or(&died), false);
+    }
+}
+
+impl Line<'_> {
+    /// `is_a_look`: nobody need hear of it.
+    fn log(&self, end: &End, is_a_look: bool) {
+        macro_rules! line {
+            ($level:ident) => {
+                $level!(
+                    who = %end.who,
+                    stage = %self.stage,
+                    why = %end.why,
+                    user = self.user.map(UserName::to_string),
+                    client = %self.client,
+                    protocol = %self.protocol,
+                    tls = self.tls.map(tracing::field::display),
+                    reason = self.refused,
+                    island = self.island.map(IslandName::as_str),
+                    node = self.node.map(NodeName::as_str),
+                    to_node = self.relay.map(|relay| relay.to_node),
+                    to_client = self.relay.map(|relay| relay.to_client),
+                    relay_ms = self.relay.map(|relay| milliseconds(relay.began.elapsed())),
+                    total_ms = milliseconds(self.began.elapsed()),
+                    session = %self.id,
+                    "session ended"
+                )
+            };
+        }
+        if is_a_look { line!(debug) } else { line!(info) }
     }
 }
 

@@ -1,18 +1,25 @@
 //! The hours after the login: octets are moved, and nothing else is known.
 //!
-//! One thing is decided here: when a node's sessions die together, their clients are let go one after the other
-//! (`disconnect_spread`), so that they do not all come back at once.
+//! A session in the relay is a task of its own and nearly all of what an idle client costs, so it is written by hand: what
+//! is rarely needed is boxed, and nothing of the login is left. One thing is decided here: when a node's sessions die
+//! together, their clients are let go one after the other (`disconnect_spread`), so that they do not all come back at
+//! once.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout};
+use tokio::io::AsyncWrite;
+use tokio::time::{Instant, Sleep, sleep};
 
-use super::end::{End, Stage, Who, Why};
+use super::end::{End, Who, Why};
 use super::handoff::Handoff;
-use super::record::Record;
+use super::record::{Record, RelayRecord};
 use super::signal::tell;
-use crate::drain::Drain;
+use crate::drain::{Drain, Ear};
+use crate::limits::{Slot, UserSeat};
+use crate::net::Stream;
+use crate::net::pump::Pump;
 use crate::routing::{NodePort, Signal};
 
 /// For the orderly end of both connections when mailferry stops.
@@ -21,24 +28,61 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A client that spoke so lately is in a conversation: the node's close is most likely the answer to LOGOUT or QUIT.
 const CONVERSATION: Duration = Duration::from_secs(2);
 
-/// Moves octets until either side ends it or mailferry stops.
-pub(super) async fn run(handoff: Handoff, record: &mut Record, drain: &Drain) -> End {
-    let Handoff { mut client, mut node, mut pump, port, seat: _seat, user_seat: _user_seat, slot: _slot } = handoff;
-    record.enter(Stage::Relay);
-    let ended = tokio::select! {
-        ended = pump.run(&mut client, &mut node, |spoke| hold(&port, spoke)) => Some(ended),
-        () = drain.signalled() => None,
-    };
-    if ended.is_none() {
+/// Moves octets until either side ends it or mailferry stops. Leaves the session's one end record, whatever happens.
+pub(super) fn relay(handoff: Handoff, record: Record, drain: Drain) -> Relay {
+    let Handoff { client, node, pump, seat, places } = handoff;
+    let after = Box::new(After { places, record: record.relay(seat) });
+    Relay { client, node, pump, ear: drain.ear(), close_timeout: None, after }
+}
+
+/// The relay's future.
+pub(super) struct Relay {
+    client: Stream,
+    node: Stream,
+    pump: Pump,
+    ear: Ear,
+    /// Runs while both connections are closed because mailferry stops.
+    close_timeout: Option<Pin<Box<Sleep>>>,
+    after: Box<After>,
+}
+
+/// What is of use at the session's end alone, in the order in which it is dropped: the line comes last.
+struct After {
+    #[expect(dead_code, reason = "held, and given back when dropped")]
+    places: (UserSeat, Slot),
+    record: RelayRecord,
+}
+
+impl Future for Relay {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let it = self.get_mut();
+        if it.close_timeout.is_none() {
+            let port = it.after.record.port();
+            if let Poll::Ready(ended) = it.pump.poll(cx, &mut it.client, &mut it.node, |spoke| hold(port, spoke)) {
+                return it.finish(End::relayed(&ended));
+            }
+            if it.ear.poll_signalled(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
         // In order, so that TLS clients can tell the end from an attack; without waiting for those that take nothing.
-        let _ = timeout(CLOSE_TIMEOUT, async { tokio::join!(client.shutdown(), node.shutdown()) }).await;
+        let closed = [&mut it.client, &mut it.node].map(|stream| Pin::new(stream).poll_shutdown(cx).is_ready());
+        let timeout = it.close_timeout.get_or_insert_with(|| Box::pin(sleep(CLOSE_TIMEOUT)));
+        if closed != [true, true] && timeout.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let end = it.pump.ended().map_or(End::new(Who::Operator, Why::Shutdown), End::relayed);
+        it.finish(end)
     }
-    let end = match ended.as_ref().or(pump.ended()) {
-        Some(ended) => End::relayed(ended),
-        None => End::new(Who::Operator, Why::Shutdown),
-    };
-    record.relayed(pump.to_node(), pump.to_client());
-    end
+}
+
+impl Relay {
+    fn finish(&mut self, end: End) -> Poll<()> {
+        self.after.record.finish(end, self.pump.to_node(), self.pump.to_client());
+        Poll::Ready(())
+    }
 }
 
 /// The node has closed, and the client last spoke so long ago: how long the client is kept.
@@ -48,4 +92,22 @@ fn hold(port: &NodePort, spoke: Option<Duration>) -> Duration {
     }
     tell(port, Signal::Doubt, &"");
     port.end_delay(Instant::now().into_std())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the function returns.
+    fn size<T>(_: fn(Handoff, Record, Drain) -> T) -> usize {
+        size_of::<T>()
+    }
+
+    #[test]
+    fn a_session_in_the_relay_is_small() {
+        // The task's future, and what is beside it. tokio's own part of a task is about 100 octets, and the sum is
+        // rounded up to 128.
+        assert!(size(relay) <= 256, "{}", size(relay));
+        assert!(size_of::<After>() <= 240, "{}", size_of::<After>());
+    }
 }

@@ -1,6 +1,7 @@
 //! One direction of the copy: octets are read into the scratch area and written at once; what is not taken is kept.
 //!
-//! Nothing is read while something is left to write, and nothing is kept but that rest.
+//! Nothing is read while something is left to write, and nothing is kept but that rest: not more than the scratch area
+//! or a pipe takes.
 
 use std::io;
 use std::pin::Pin;
@@ -8,32 +9,37 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::Breakable;
+use super::pipe::{Burst, Pipe};
+
 /// One direction of the copy.
 pub(super) struct Direction {
     pub(super) state: State,
-    pub(super) count: Count,
+    /// Octets delivered to the destination, with what was received before.
+    pub(super) moved: u64,
+    /// Whether octets were read from the source, to be passed on.
+    pub(super) has_read: bool,
     /// Whether the source's end is not to be passed on yet.
     pub(super) is_held: bool,
-}
-
-/// Octets since the copy began.
-#[derive(Default)]
-pub(super) struct Count {
-    /// Read from the source, to be passed on.
-    pub(super) read: u64,
-    /// Delivered to the destination, with what was received before.
-    pub(super) moved: u64,
+    /// Whether bursts may go through a pipe.
+    pub(super) may_splice: bool,
 }
 
 pub(super) enum State {
     /// Octets are read and written. What the destination has not taken yet is kept here, and nothing more is read.
-    Open { rest: Vec<u8>, written: usize },
+    Open { rest: Option<Box<Rest>> },
     /// The source has ended and everything is written; the end is passed on.
     Closing,
     /// The destination is gone; what comes is read and dropped until the source ends, or there was too much.
     Discarding { most: usize },
     /// Nothing more will happen.
     Done,
+}
+
+/// What the destination has not taken. Its memory is freed, or the pipe given back, as soon as it is empty.
+pub(super) enum Rest {
+    Octets { octets: Vec<u8>, written: usize },
+    InPipe(Pipe),
 }
 
 /// What happened to a direction.
@@ -46,7 +52,8 @@ pub(super) enum Event {
 
 impl Direction {
     pub(super) fn new(rest: Vec<u8>) -> Self {
-        Self { state: State::Open { rest, written: 0 }, count: Count::default(), is_held: false }
+        let state = State::Open { rest: Rest::new(rest) };
+        Self { state, moved: 0, has_read: false, is_held: false, may_splice: true }
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -55,7 +62,23 @@ impl Direction {
 
     /// Whether the source is not read because the destination takes nothing.
     pub(super) fn is_stalled(&self) -> bool {
-        matches!(&self.state, State::Open { rest, .. } if !rest.is_empty())
+        matches!(self.state, State::Open { rest: Some(_) })
+    }
+
+    /// What waits in a pipe waits in our own memory instead.
+    pub(super) fn leave_pipe(&mut self) -> io::Result<()> {
+        if let State::Open { rest: Some(rest) } = &mut self.state
+            && let Rest::InPipe(pipe) = &mut **rest
+        {
+            match pipe.read() {
+                Ok(octets) => **rest = Rest::Octets { octets, written: 0 },
+                Err(error) => {
+                    self.state = State::Done;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Moves what can be moved now. Pending when that was all, also when the direction is done.
@@ -67,10 +90,10 @@ impl Direction {
         to: &mut D,
     ) -> Poll<Event>
     where
-        S: AsyncRead + Unpin,
-        D: AsyncWrite + Unpin,
+        S: AsyncRead + Breakable + Unpin,
+        D: AsyncWrite + Breakable + Unpin,
     {
-        let moved = match &mut self.state {
+        let event = match &mut self.state {
             State::Done => return Poll::Pending,
             State::Discarding { most } => {
                 while *most > 0 {
@@ -83,7 +106,7 @@ impl Direction {
                 }
                 return Poll::Pending;
             }
-            State::Open { rest, written } => ready!(move_on(cx, scratch, from, to, rest, written, &mut self.count)),
+            State::Open { .. } => ready!(self.move_on(cx, scratch, from, to)),
             // What was written must not wait for the end in some buffer of TLS.
             State::Closing if self.is_held => match ready!(Pin::new(to).poll_flush(cx)) {
                 Ok(()) => return Poll::Pending,
@@ -96,76 +119,106 @@ impl Direction {
                 return Poll::Pending;
             }
         };
-        match moved {
-            Event::SourceEnded(error) => {
-                self.state = State::Closing;
-                Poll::Ready(Event::SourceEnded(error))
-            }
-            Event::WriteFailed(error) => {
-                self.state = State::Done;
-                Poll::Ready(Event::WriteFailed(error))
-            }
-        }
+        self.state = match event {
+            Event::SourceEnded(_) => State::Closing,
+            Event::WriteFailed(_) => State::Done,
+        };
+        Poll::Ready(event)
     }
-}
 
-/// Reads and writes until one side would wait or has ended. Reads only while nothing is left to write.
-fn move_on<S: AsyncRead + Unpin, D: AsyncWrite + Unpin>(
-    cx: &mut Context<'_>,
-    scratch: &mut [u8],
-    from: &mut S,
-    to: &mut D,
-    rest: &mut Vec<u8>,
-    written: &mut usize,
-    count: &mut Count,
-) -> Poll<Event> {
-    loop {
-        if let Err(error) = ready!(write_rest(cx, to, rest, written, &mut count.moved)) {
-            return Poll::Ready(Event::WriteFailed(error));
-        }
-        let mut buf = ReadBuf::new(scratch);
-        match Pin::new(&mut *from).poll_read(cx, &mut buf) {
-            Poll::Pending => {
-                // TLS may hold encrypted octets back until it is told that no more will come now.
-                return match ready!(Pin::new(to).poll_flush(cx)) {
-                    Ok(()) => Poll::Pending,
-                    Err(error) => Poll::Ready(Event::WriteFailed(error)),
-                };
+    /// Moves octets until either side has had enough.
+    fn move_on<S, D>(&mut self, cx: &mut Context<'_>, scratch: &mut [u8], from: &mut S, to: &mut D) -> Poll<Event>
+    where
+        S: AsyncRead + Breakable + Unpin,
+        D: AsyncWrite + Breakable + Unpin,
+    {
+        let mut is_burst = false;
+        loop {
+            if let Err(error) = ready!(self.write_rest(cx, to, &mut is_burst)) {
+                return Poll::Ready(Event::WriteFailed(error));
             }
-            Poll::Ready(Err(error)) => return Poll::Ready(Event::SourceEnded(Some(error))),
-            Poll::Ready(Ok(())) if buf.filled().is_empty() => return Poll::Ready(Event::SourceEnded(None)),
-            Poll::Ready(Ok(())) => {
-                count.read += buf.filled().len() as u64;
-                match write_now(cx, to, buf.filled(), &mut count.moved) {
-                    Ok(taken) => *rest = buf.filled().get(taken..).unwrap_or_default().to_vec(),
-                    Err(error) => return Poll::Ready(Event::WriteFailed(error)),
+            if std::mem::take(&mut is_burst) && self.may_splice {
+                match self.splice(cx, from, to) {
+                    Some(Burst::Ended(event)) => return Poll::Ready(event),
+                    Some(Burst::SourceEmpty) => return Poll::Pending,
+                    Some(Burst::Stalled(pipe)) => {
+                        self.keep(Some(Box::new(Rest::InPipe(pipe))));
+                        return Poll::Pending;
+                    }
+                    // No pipe to be had.
+                    None => {}
+                }
+            }
+            let mut buf = ReadBuf::new(scratch);
+            match Pin::new(&mut *from).poll_read(cx, &mut buf) {
+                Poll::Pending => {
+                    // Nothing comes, so what was written should go: TLS may hold some of it back.
+                    return match ready!(Pin::new(to).poll_flush(cx)) {
+                        Ok(()) => Poll::Pending,
+                        Err(error) => Poll::Ready(Event::WriteFailed(error)),
+                    };
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Event::SourceEnded(Some(error))),
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => return Poll::Ready(Event::SourceEnded(None)),
+                Poll::Ready(Ok(())) => {
+                    self.has_read = true;
+                    match write_now(cx, to, buf.filled(), &mut self.moved) {
+                        Ok(taken) => {
+                            is_burst = taken == buf.capacity();
+                            self.keep(Rest::new(buf.filled().get(taken..).unwrap_or_default().to_vec()));
+                        }
+                        Err(error) => return Poll::Ready(Event::WriteFailed(error)),
+                    }
                 }
             }
         }
     }
-}
 
-/// Writes the rest; its memory is freed as soon as it is empty.
-fn write_rest<D: AsyncWrite + Unpin>(
-    cx: &mut Context<'_>,
-    to: &mut D,
-    rest: &mut Vec<u8>,
-    written: &mut usize,
-    moved: &mut u64,
-) -> Poll<io::Result<()>> {
-    while let Some(left) = rest.get(*written..).filter(|left| !left.is_empty()) {
-        match ready!(Pin::new(&mut *to).poll_write(cx, left)) {
-            Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            Ok(count) => {
-                *written += count;
-                *moved += count as u64;
-            }
-            Err(error) => return Poll::Ready(Err(error)),
+    /// Both are sockets, much has come, and all of it was taken: more goes by itself, if there is a pipe for it.
+    fn splice<S: Breakable, D: Breakable>(&mut self, cx: &mut Context<'_>, from: &S, to: &D) -> Option<Burst> {
+        let (from, to) = (from.socket()?, to.socket()?);
+        Pipe::take()?.splice(cx, from, to, &mut self.has_read, &mut self.moved)
+    }
+
+    fn keep(&mut self, left: Option<Box<Rest>>) {
+        if let State::Open { rest } = &mut self.state {
+            *rest = left;
         }
     }
-    *rest = Vec::new();
-    *written = 0;
-    Poll::Ready(Ok(()))
+
+    /// Writes the rest. Says whether it was one of a burst.
+    fn write_rest<D>(&mut self, cx: &mut Context<'_>, to: &mut D, is_burst: &mut bool) -> Poll<io::Result<()>>
+    where
+        D: AsyncWrite + Breakable + Unpin,
+    {
+        let State::Open { rest: Some(rest) } = &mut self.state else { return Poll::Ready(Ok(())) };
+        match &mut **rest {
+            Rest::Octets { octets, written } => {
+                while let Some(left) = octets.get(*written..).filter(|left| !left.is_empty()) {
+                    let count = ready!(Pin::new(&mut *to).poll_write(cx, left))?;
+                    if count == 0 {
+                        return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                    }
+                    *written += count;
+                    self.moved += count as u64;
+                }
+            }
+            Rest::InPipe(pipe) => {
+                let Some(to) = to.socket() else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+                ready!(pipe.write(cx, to, &mut self.moved))?;
+                *is_burst = true;
+            }
+        }
+        self.keep(None);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Rest {
+    /// Nothing, if there is none.
+    fn new(octets: Vec<u8>) -> Option<Box<Self>> {
+        (!octets.is_empty()).then(|| Box::new(Self::Octets { octets, written: 0 }))
+    }
 }
 
 /// Writes as much as is taken without waiting, and says how much that was.
