@@ -7,6 +7,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,10 +122,12 @@ impl Listener {
 
     /// Accepts until told to stop.
     pub async fn serve(mut self, context: Arc<Context>, drain: Drain) {
+        // One for all: while clients are waiting, one after the other is accepted without a wait in between.
+        let mut stopped = pin!(drain.signalled());
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
-                () = drain.signalled() => return,
+                () = &mut stopped => return,
             };
             match accepted {
                 Ok((socket, client)) => {
@@ -141,7 +144,7 @@ impl Listener {
                             continue;
                         }
                     };
-                    let connected = socket.local_addr().unwrap_or(self.address);
+                    let connected = self.connected(&socket);
                     let accepted = Accepted { socket: Stream::Clear(socket), client, connected, slot };
                     let (context, door) = (Arc::clone(&context), Arc::clone(&self.door));
                     tokio::spawn(session::run(context, door, accepted, drain.clone()));
@@ -167,6 +170,12 @@ impl Listener {
                 }
             }
         }
+    }
+
+    /// The address to which a client has connected. The kernel is asked only where that may be any.
+    fn connected(&self, socket: &TcpStream) -> SocketAddr {
+        let is_any = self.address.ip().is_unspecified();
+        if is_any { socket.local_addr().unwrap_or(self.address) } else { self.address }
     }
 
     /// Ends a connection for which there is no place. Nothing here waits: the line has room in the kernel, or it is lost.
