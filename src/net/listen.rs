@@ -39,10 +39,7 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap());
         let (accepted, _client) = tokio::join!(listener.accept(), client);
         let (accepted, _) = accepted.unwrap();
-        assert!(accepted.nodelay().unwrap());
-        assert!(SockRef::from(&accepted).keepalive().unwrap());
-        #[cfg(target_os = "linux")]
-        assert_eq!(SockRef::from(&accepted).tcp_notsent_lowat().unwrap(), crate::net::NOT_SENT_MAX);
+        crate::net::assert_options(&SockRef::from(&accepted));
     }
 
     #[tokio::test]

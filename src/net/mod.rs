@@ -35,6 +35,8 @@ const NOT_SENT_MAX: u32 = 128 * 1024;
 
 /// What every socket of ours gets: no Nagle delay (a login is a ping-pong of small lines), TCP keepalive, and a bound on
 /// what waits in the kernel.
+///
+/// Not set: the sizes of the kernel's buffers, which would end its own choice of them and save nothing on idle sockets.
 fn set_options(socket: &socket2::SockRef<'_>) -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
     {
@@ -44,4 +46,18 @@ fn set_options(socket: &socket2::SockRef<'_>) -> std::io::Result<()> {
     let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive)
+}
+
+/// What the kernel says of a socket's options.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+fn assert_options(socket: &socket2::SockRef<'_>) {
+    assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+    assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+    assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+    #[cfg(target_os = "linux")]
+    {
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), NOT_SENT_MAX);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+    }
 }

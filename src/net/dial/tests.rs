@@ -182,12 +182,12 @@ async fn the_limit_holds_for_the_look_up_too() {
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_an_error_and_an_open_one_has_nodelay_and_keepalive() {
+async fn a_refused_connection_is_an_error_and_an_open_one_has_all_options() {
     let listener = crate::net::listen::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let port = listener.local_addr().unwrap().port();
     let dialer = Dialer::new(INTERVAL, ["127.0.0.1".to_owned()]);
     let Ok(Stream::Clear(socket)) = dialer.connect("127.0.0.1", port, LIMIT).await else { panic!("no connection") };
-    assert!(socket.nodelay().unwrap() && SockRef::from(&socket).keepalive().unwrap());
+    crate::net::assert_options(&SockRef::from(&socket));
     drop(listener);
     let error = dialer.connect("127.0.0.1", port, LIMIT).await.err().unwrap();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
