@@ -23,6 +23,8 @@ pub(super) struct Direction {
     pub(super) is_held: bool,
     /// Whether bursts may go through a pipe.
     pub(super) may_splice: bool,
+    /// Whether what comes next belongs to a burst most likely.
+    is_bursting: bool,
 }
 
 pub(super) enum State {
@@ -53,7 +55,7 @@ pub(super) enum Event {
 impl Direction {
     pub(super) fn new(rest: Vec<u8>) -> Self {
         let state = State::Open { rest: Rest::new(rest) };
-        Self { state, moved: 0, has_read: false, is_held: false, may_splice: true }
+        Self { state, moved: 0, has_read: false, is_held: false, may_splice: true, is_bursting: false }
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -132,15 +134,19 @@ impl Direction {
         S: AsyncRead + Breakable + Unpin,
         D: AsyncWrite + Breakable + Unpin,
     {
-        let mut is_burst = false;
+        let mut is_burst = std::mem::take(&mut self.is_bursting);
         loop {
             if let Err(error) = ready!(self.write_rest(cx, to, &mut is_burst)) {
                 return Poll::Ready(Event::WriteFailed(error));
             }
             if std::mem::take(&mut is_burst) && self.may_splice {
+                let moved = self.moved;
                 match self.splice(cx, from, to) {
                     Some(Burst::Ended(event)) => return Poll::Ready(event),
-                    Some(Burst::SourceEmpty) => return Poll::Pending,
+                    Some(Burst::SourceEmpty) => {
+                        self.is_bursting = self.moved - moved >= scratch.len() as u64;
+                        return Poll::Pending;
+                    }
                     Some(Burst::Stalled(pipe)) => {
                         self.keep(Some(Box::new(Rest::InPipe(pipe))));
                         return Poll::Pending;

@@ -30,6 +30,9 @@ pub fn allow(count: u32) {
     let _ = count;
 }
 
+#[cfg(all(test, target_os = "linux"))]
+pub(super) use self::linux::{in_use, octets_spliced};
+
 #[cfg(target_os = "linux")]
 mod linux {
     use std::io;
@@ -166,6 +169,8 @@ mod linux {
                     Ok(count) => {
                         self.filled = self.filled.saturating_sub(count);
                         *moved += count as u64;
+                        #[cfg(test)]
+                        SPLICED.set(SPLICED.get() + count as u64);
                     }
                     Err(error) if is_for_now(&error) => {}
                     Err(error) => return Poll::Ready(Err(error)),
@@ -203,6 +208,24 @@ mod linux {
                 pool.made -= 1;
             }
         }
+    }
+
+    /// Pipes that are not idle, in the whole process.
+    #[cfg(test)]
+    pub(in super::super) fn in_use() -> u32 {
+        let pool = pool();
+        pool.made - u32::try_from(pool.idle.len()).unwrap()
+    }
+
+    #[cfg(test)]
+    thread_local! {
+        static SPLICED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+
+    /// Octets that have come out of pipes into sockets, on this thread.
+    #[cfg(test)]
+    pub(in super::super) fn octets_spliced() -> u64 {
+        SPLICED.get()
     }
 
     /// Whether it is to be tried again when the socket says so, or at once.

@@ -7,6 +7,9 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
+#[cfg(target_os = "linux")]
+mod sockets;
+
 impl Breakable for DuplexStream {
     fn broken(&self) -> Option<io::Error> {
         None
