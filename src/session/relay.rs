@@ -95,19 +95,4 @@ fn hold(port: &NodePort, spoke: Option<Duration>) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What the function returns.
-    fn size<T>(_: fn(Handoff, Record, Drain) -> T) -> usize {
-        size_of::<T>()
-    }
-
-    #[test]
-    fn a_session_in_the_relay_is_small() {
-        // The task's future, and what is beside it. tokio's own part of a task is about 100 octets, and the sum is
-        // rounded up to 128.
-        assert!(size(relay) <= 256, "{}", size(relay));
-        assert!(size_of::<After>() <= 240, "{}", size_of::<After>());
-    }
-}
+mod tests;

@@ -1,0 +1,167 @@
+//! A relay over two pipes in memory: what it holds, and the one line that it leaves however it ends.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+use super::*;
+use crate::drain;
+use crate::limits::Limits;
+use crate::names::{IslandName, NodeName, Protocol, SessionId, UserName};
+use crate::routing::{
+    Check, FailBack, Forward, Island, Islands, Node, NodePort, NodeTls, OperatorState, Policy, Probe,
+};
+use crate::testkit::{log::Log, settings};
+
+/// What the function returns.
+fn size<T>(_: fn(Handoff, Record, Drain) -> T) -> usize {
+    size_of::<T>()
+}
+
+#[test]
+fn a_session_in_the_relay_is_small() {
+    // tokio's own part of a task is about 100 octets, and the sum is rounded up to 128.
+    assert!(size(relay) <= 264, "{}", size(relay));
+    assert!(size_of::<After>() <= 240, "{}", size_of::<After>());
+}
+
+fn island() -> Island {
+    let node = Node {
+        name: NodeName::new("left"),
+        host: "left".into(),
+        imap_port: 143,
+        pop3_port: 110,
+        tls_name: String::new(),
+        weight: NonZeroU32::MIN,
+        rank: 1,
+        zone: None,
+        state: OperatorState::InService,
+    };
+    let second = Duration::from_secs(1);
+    Island {
+        name: IslandName::new("a"),
+        spellings: vec![IslandName::new("a")],
+        policy: Policy::Prefer,
+        fail_back: FailBack::Now,
+        tls: NodeTls::Off,
+        forward: Forward::Off,
+        ca: None,
+        connect_timeout: second,
+        greeting_timeout: second,
+        login_timeout: second,
+        hedge: None,
+        patience: Duration::ZERO,
+        disconnect_spread: Duration::ZERO,
+        max_login_rate: None,
+        probe: Probe { check: Check::Greeting, interval: second, timeout: second, fall: 3, rise: 2 },
+        nodes: vec![Arc::new(node)],
+    }
+}
+
+/// A session as the login hands it over, what the peers hold of it, and where it is counted.
+struct Rig {
+    client: DuplexStream,
+    node: DuplexStream,
+    stop: drain::Signal,
+    relay: Option<Relay>,
+    port: NodePort,
+    limits: Limits,
+    log: Log,
+}
+
+fn rig() -> Rig {
+    let (client, client_far) = duplex(64);
+    let (node, node_far) = duplex(64);
+    let islands = Islands::new(vec![island()], None, Instant::now().into_std());
+    let name = IslandName::new("a");
+    let port = islands.find(&name).unwrap().ports(Protocol::Imap).next().unwrap();
+    let one = NonZeroU32::new(1);
+    let limits = Limits::new(
+        crate::limits::Settings { connections: one, sessions_per_user: one, ..settings::limits() },
+        u32::MAX,
+    );
+    let from = SocketAddr::from(([192, 0, 2, 1], 1000));
+    let mut slot = limits.enter().unwrap();
+    slot.authenticated();
+    let user_seat = seat(&limits).unwrap();
+    let handoff = Handoff {
+        client: Stream::Memory(client_far),
+        node: Stream::Memory(node_far),
+        pump: Pump::new(Vec::new(), b"a OK\r\n".to_vec()),
+        seat: port.seat(),
+        places: (user_seat, slot),
+    };
+    let (stop, drain) = drain::channel();
+    let record = Record::new(SessionId { run: 1, number: 2 }, Protocol::Imap, from);
+    let relay = Some(relay(handoff, record, drain));
+    Rig { client, node, stop, relay, port, limits, log: Log::default() }
+}
+
+fn seat(limits: &Limits) -> Option<UserSeat> {
+    let alice = UserName::new(b"alice").unwrap();
+    limits.seat(&IslandName::new("a"), &alice, IpAddr::from([192, 0, 2, 1])).ok()
+}
+
+impl Rig {
+    /// Whether the session is counted, everywhere alike.
+    fn is_counted(&self) -> bool {
+        let counted = [self.port.sessions() == 1, seat(&self.limits).is_none(), self.limits.enter().is_err()];
+        assert!(counted == [true; 3] || counted == [false; 3], "{counted:?}");
+        counted[0]
+    }
+
+    fn assert_line(&self, words: &str) {
+        let said = self.log.text();
+        assert_eq!(said.matches("session ended").count(), 1, "{said}");
+        assert!(said.contains(words), "{words}: {said}");
+        assert!(said.contains("island=\"a\" node=\"left\""), "{said}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_ends_leaves_one_line_and_its_places() {
+    let mut rig = rig();
+    let _listening = rig.log.start();
+    let relay = tokio::spawn(rig.relay.take().unwrap());
+    rig.client.write_all(b"b LOGOUT\r\n").await.unwrap();
+    rig.client.read_exact(&mut [0; 6]).await.unwrap();
+    assert!(rig.is_counted() && !rig.log.text().contains("session ended"));
+    rig.client.shutdown().await.unwrap();
+    rig.node.read_exact(&mut [0; 10]).await.unwrap();
+    rig.node.shutdown().await.unwrap();
+    relay.await.unwrap();
+    assert!(!rig.is_counted());
+    rig.assert_line("who=client stage=relay why=closed");
+    rig.assert_line("to_node=10 to_client=6");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_task_dies_leaves_one_line_and_its_places() {
+    let mut rig = rig();
+    let _listening = rig.log.start();
+    let relay = tokio::spawn(rig.relay.take().unwrap());
+    rig.client.read_exact(&mut [0; 6]).await.unwrap();
+    assert!(rig.is_counted());
+    relay.abort();
+    assert!(relay.await.unwrap_err().is_cancelled());
+    assert!(!rig.is_counted());
+    rig.assert_line("who=proxy stage=relay why=defect");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_ends_in_order_when_mailferry_stops() {
+    let mut rig = rig();
+    let _listening = rig.log.start();
+    tokio::spawn(rig.relay.take().unwrap());
+    rig.client.read_exact(&mut [0; 6]).await.unwrap();
+    let before = Instant::now();
+    rig.stop.stop().await;
+    assert!(before.elapsed() <= CLOSE_TIMEOUT, "{:?}", before.elapsed());
+    let mut rest = Vec::new();
+    rig.client.read_to_end(&mut rest).await.unwrap();
+    let said = rig.log.text();
+    assert_eq!(said.matches("session ended").count(), 1, "{said}");
+    assert!(said.contains("who=operator stage=relay why=shutdown"), "{said}");
+}
