@@ -52,7 +52,7 @@ impl Stream {
         Ok(Self::Node(Box::new(stream)))
     }
 
-    /// The socket, if the connection is in clear text.
+    /// The socket of a connection in clear text, on which octets can be moved without being looked at.
     pub fn clear(&self) -> Option<&TcpStream> {
         match self {
             Self::Clear(socket) => Some(socket),
