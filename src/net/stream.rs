@@ -13,9 +13,9 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::pump::Breakable;
+use super::tls::stream::{ClientStream, ServerStream};
 use crate::proto::TlsFacts;
 
 /// A connection to a client or a node.
@@ -23,23 +23,23 @@ pub enum Stream {
     /// Clear text.
     Clear(TcpStream),
     /// TLS towards a client.
-    Client(Box<server::TlsStream<Rewound>>),
+    Client(ServerStream),
     /// TLS towards a node.
-    Node(Box<client::TlsStream<TcpStream>>),
+    Node(ClientStream),
     /// A pipe inside the process, for simulations. It knows no TLS and breaks only by ending.
     #[cfg(feature = "testkit")]
     Memory(tokio::io::DuplexStream),
 }
 
 impl Stream {
-    /// Answers a client's TLS handshake. `unread` is what already arrived of it.
+    /// Answers a client's TLS handshake. `unread` is what already arrived of it. `first` is what we say first under TLS:
+    /// it goes out together with the first flight in which it may.
     ///
     /// # Errors
     /// The handshake's failure, after the alert was sent; or "already encrypted".
-    pub async fn accept_tls(self, config: Arc<ServerConfig>, unread: Vec<u8>) -> io::Result<Self> {
+    pub async fn accept_tls(self, config: Arc<ServerConfig>, unread: Vec<u8>, first: &[u8]) -> io::Result<Self> {
         let Self::Clear(socket) = self else { return Err(already_encrypted()) };
-        let stream = TlsAcceptor::from(config).accept(Rewound { unread, used: 0, socket }).await?;
-        Ok(Self::Client(Box::new(stream)))
+        ServerStream::accept(socket, config, unread, first).await.map(Self::Client)
     }
 
     /// Begins TLS with a node and verifies its certificate for `name`.
@@ -48,8 +48,7 @@ impl Stream {
     /// The handshake's failure, or "already encrypted".
     pub async fn connect_tls(self, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
         let Self::Clear(socket) = self else { return Err(already_encrypted()) };
-        let stream = TlsConnector::from(config).connect(name, socket).await?;
-        Ok(Self::Node(Box::new(stream)))
+        ClientStream::connect(socket, config, name).await.map(Self::Node)
     }
 
     /// The socket of a connection in clear text, on which octets can be moved without being looked at.
@@ -66,8 +65,8 @@ impl Stream {
     pub fn tls_version(&self) -> Option<&'static str> {
         let version = match self {
             Self::Clear(_) => None,
-            Self::Client(stream) => stream.get_ref().1.protocol_version(),
-            Self::Node(stream) => stream.get_ref().1.protocol_version(),
+            Self::Client(stream) => stream.common().protocol_version(),
+            Self::Node(stream) => stream.common().protocol_version(),
             #[cfg(feature = "testkit")]
             Self::Memory(_) => None,
         };
@@ -77,14 +76,14 @@ impl Stream {
     /// What nodes are told of the TLS with a client; nothing of any other stream.
     pub fn tls_facts(&self) -> Option<TlsFacts> {
         let Self::Client(stream) = self else { return None };
-        let (_, tls) = stream.get_ref();
+        let tls = stream.common();
         // rustls has spellings of its own: TLSv1_3, and TLS13_AES_… for the suites of that version.
         let cipher = tls.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
         Some(TlsFacts {
             version: tls.protocol_version()?.as_str()?.replace('_', ".").into(),
             cipher: cipher.map(|name| name.replacen("TLS13_", "TLS_", 1).into()),
             // A DNS name, which rustls has made sure of.
-            server_name: tls.server_name().map(|name| name.to_ascii_lowercase().into()),
+            server_name: stream.server_name().map(|name| name.to_ascii_lowercase().into()),
         })
     }
 }
@@ -95,8 +94,8 @@ impl Breakable for Stream {
     fn broken(&self) -> Option<io::Error> {
         let socket = match self {
             Self::Clear(socket) => socket,
-            Self::Client(stream) => &stream.get_ref().0.socket,
-            Self::Node(stream) => stream.get_ref().0,
+            Self::Client(stream) => stream.socket(),
+            Self::Node(stream) => stream.socket(),
             #[cfg(feature = "testkit")]
             Self::Memory(_) => return None,
         };
@@ -111,58 +110,6 @@ impl Breakable for Stream {
 
 fn already_encrypted() -> io::Error {
     io::Error::other("TLS is already in use")
-}
-
-/// A socket of which some octets were read too early: they are read again, first.
-pub struct Rewound {
-    unread: Vec<u8>,
-    used: usize,
-    socket: TcpStream,
-}
-
-impl AsyncRead for Rewound {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let waiting = self.unread.get(self.used..).unwrap_or_default();
-        if waiting.is_empty() {
-            return Pin::new(&mut self.socket).poll_read(cx, buf);
-        }
-        let count = waiting.len().min(buf.remaining());
-        buf.put_slice(waiting.get(..count).unwrap_or_default());
-        self.used += count;
-        if self.used == self.unread.len() {
-            self.unread = Vec::new();
-            self.used = 0;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Rewound {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, buf)
-    }
-
-    /// An alert often stands behind other records of a handshake, and the TLS library writes only once more when it has
-    /// failed: all of it must go out in one write.
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
 }
 
 impl AsyncRead for Stream {

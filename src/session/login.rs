@@ -203,7 +203,7 @@ impl Client {
     async fn upgrade(self, door: &Door, budget: &Budget, record: &mut Record) -> Result<Self, End> {
         let Self { wire: Wire { stream, mut input }, dialogue, seen, slot, .. } = self;
         let Some(config) = door.tls.clone() else { return Err(End::new(Who::Proxy, Why::TlsFailed)) };
-        let handshake = timeout_at(budget.handshake_deadline(), stream.accept_tls(config, input.take()));
+        let handshake = timeout_at(budget.handshake_deadline(), stream.accept_tls(config, input.take(), &[]));
         let stream = handshake_result(handshake.await, record)?;
         let mut origin = Arc::clone(&seen);
         Arc::make_mut(&mut origin).secured(&stream);

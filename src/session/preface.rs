@@ -53,16 +53,6 @@ pub(super) async fn open(
         // A handshake for the sake of a refusal would cost us more than the client.
         return Err(End::new(Who::Proxy, Why::TooManyConnections));
     }
-    if door.channel == Channel::Tls {
-        record.enter(Stage::Tls);
-        let Some(config) = door.tls.clone() else { return Err(End::new(Who::Proxy, Why::TlsFailed)) };
-        let Wire { stream, mut input } = wire;
-        let handshake = timeout_at(budget.handshake_deadline(), stream.accept_tls(config, input.take()));
-        let stream = handshake_result(handshake.await, record)?;
-        origin.secured(&stream);
-        wire = Wire::new(stream);
-    }
-    record.enter(Stage::Login);
     let offer = Offer {
         hostname: context.settings.hostname.clone(),
         auth_failed_text: context.settings.auth_failed_text.clone(),
@@ -75,6 +65,18 @@ pub(super) async fn open(
     };
     let dialogue = ClientDialogue::new(door.protocol, offer);
     let mut greeting = dialogue.greeting();
+    if door.channel == Channel::Tls {
+        record.enter(Stage::Tls);
+        let Some(config) = door.tls.clone() else { return Err(End::new(Who::Proxy, Why::TlsFailed)) };
+        let Wire { stream, mut input } = wire;
+        // The greeting goes with the handshake: a round trip less.
+        let handshake = timeout_at(budget.handshake_deadline(), stream.accept_tls(config, input.take(), &greeting));
+        let stream = handshake_result(handshake.await, record)?;
+        greeting.clear();
+        origin.secured(&stream);
+        wire = Wire::new(stream);
+    }
+    record.enter(Stage::Login);
     let seen = Arc::new(origin);
     let mut client = Client { wire, dialogue, origin: Arc::clone(&seen), seen, slot };
     if refused.is_some() {
