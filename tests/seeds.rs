@@ -10,7 +10,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mailferry::proto::Protocol::{Imap, Pop3};
-use mailferry::testkit::{dialogues, leaks, roundtrip};
+use mailferry::testkit::{dialogues, leaks, roundtrip, tls};
 use mailferry::{config, directory, proto};
 
 /// Octets of all seeds together.
@@ -19,7 +19,7 @@ const SEEDS_MAX: u64 = 100 * 1024;
 type Property = fn(&[u8]);
 
 /// What each target asserts, as its file under fuzz/fuzz_targets says.
-const TARGETS: [(&str, Property); 14] = [
+const TARGETS: [(&str, Property); 15] = [
     ("config", config::parsing_is_sound),
     ("credentials", leaks::no_log_tells_a_password),
     ("framing", proto::imap::client::proof::framing_is_sound),
@@ -37,6 +37,7 @@ const TARGETS: [(&str, Property); 14] = [
         roundtrip::sasl_messages_mean_the_same_again(data);
     }),
     ("snapshot", directory::snapshot::parsing_is_sound),
+    ("tls_driver", tls::driver_is_sound),
 ];
 
 fn names(folder: &str) -> BTreeSet<String> {

@@ -8,3 +8,4 @@ pub mod leaks;
 pub mod log;
 pub mod roundtrip;
 pub mod settings;
+pub mod tls;

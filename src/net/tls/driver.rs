@@ -152,6 +152,8 @@ enum Say<'a> {
     Nothing,
     Octets(&'a [u8]),
     CloseNotify,
+    #[cfg(feature = "testkit")]
+    KeyUpdate,
 }
 
 impl Say<'_> {
@@ -160,6 +162,8 @@ impl Say<'_> {
             Self::Nothing | Self::Octets([]) => Ok(()),
             Self::Octets(plain) => out.append(|room| traffic.encrypt(plain, room).map_err(Refused::from)),
             Self::CloseNotify => out.append(|room| traffic.queue_close_notify(room).map_err(Refused::from)),
+            #[cfg(feature = "testkit")]
+            Self::KeyUpdate => traffic.refresh_traffic_keys(),
         }
     }
 
@@ -222,6 +226,15 @@ impl<S: Side> Driver<S> {
             // Whatever fails here, the peer hears of the end by the connection's.
             let _ = self.say(input, Say::CloseNotify, out);
         }
+    }
+
+    /// Renews the keys for what we send, and asks the peer to do the same.
+    ///
+    /// # Errors
+    /// There is no such thing before TLS 1.3.
+    #[cfg(feature = "testkit")]
+    pub fn renew_keys(&mut self, input: &mut [u8], out: &mut Outgoing) -> Result<(), Error> {
+        self.say(input, Say::KeyUpdate, out)
     }
 
     /// What ended the connection, if it has failed.
@@ -295,7 +308,8 @@ impl<S: Side> Driver<S> {
                     said
                 }
                 Ok(ConnectionState::WriteTraffic(traffic)) => {
-                    is_over = true;
+                    // What was said may have more behind it.
+                    is_over = say.is_said();
                     say.write(traffic, out)
                 }
                 Ok(ConnectionState::PeerClosed) => {
