@@ -139,19 +139,34 @@ async fn openssl_as_a_server_hears_what_is_said_and_ends_in_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn openssl_as_a_server_renews_keys_in_the_middle() {
     let (mut openssl, mut stdout, address) = s_server(&["-tls1_3", "-msg"]);
-    let (mut stdin, mut stderr) = (openssl.0.stdin.take().unwrap(), openssl.0.stderr.take().unwrap());
+    let mut stdin = openssl.0.stdin.take().unwrap();
     let mut stream = BufReader::new(soon(client(1, address)).await.unwrap());
-    let (mut said, mut told) = (String::new(), String::new());
+    let mut said = String::new();
     for (turn, command) in ["K\n", "k\n", "K\n"].iter().enumerate() {
+        // It looks at its input before it looks at us, and reads a command where one stands first in it.
         stdin.write_all(command.as_bytes()).unwrap();
-        until(&mut stderr, &mut told, "SSL_do_handshake", turn + 1);
-        stdin.write_all(format!("from them {turn}\n").as_bytes()).unwrap();
+        let (from_us, from_them) = (format!("from us {turn}\n"), format!("from them {turn}\n"));
+        soon(stream.get_mut().write_all(from_us.as_bytes())).await.unwrap();
+        (said, stdout) = soon(tokio::task::spawn_blocking(move || {
+            until(&mut stdout, &mut said, &from_us, 1);
+            (said, stdout)
+        }))
+        .await
+        .unwrap();
+        stdin.write_all(from_them.as_bytes()).unwrap();
         let mut heard = String::new();
         soon(stream.read_line(&mut heard)).await.unwrap();
-        assert_eq!(heard, format!("from them {turn}\n"));
-        soon(stream.get_mut().write_all(format!("from us {turn}\n").as_bytes())).await.unwrap();
-        until(&mut stdout, &mut said, &format!("from us {turn}\n"), 1);
+        assert_eq!(heard, from_them);
     }
+    // The answer to the last one goes with what we say next.
+    soon(stream.get_mut().write_all(b"goodbye\n")).await.unwrap();
+    soon(stream.get_mut().shutdown()).await.unwrap();
+    let said = soon(tokio::task::spawn_blocking(move || {
+        std::io::Read::read_to_string(&mut stdout, &mut said).unwrap();
+        said
+    }))
+    .await
+    .unwrap();
     let of =
         |direction: &str| said.matches(&format!("{direction} TLS 1.3, Handshake [length 0005], KeyUpdate")).count();
     assert_eq!((of(">>>"), of("<<<")), (3, 2), "{said}");
