@@ -121,7 +121,7 @@ measure() { # measure EVENT: status 1 when a login was lost
     if [ ${#begin[@]} -gt 0 ]; then
         extra+=(--event-at 10s --event "$(orders "${begin[@]}")" --event-end 20s --event-over "$(orders "${over[@]}")")
     fi
-    "$LOADGEN" "${doors[@]}" --ca "$CA" --users "$USERS" "${who[@]}" --addresses "$ADDRESSES" --rate "$RATE" --for 30s \
+    "$LOADGEN" rate "${doors[@]}" --ca "$CA" --users "$USERS" "${who[@]}" --addresses "$ADDRESSES" --rate "$RATE" --for 30s \
         --rows "${NAMES[$1]}" "${extra[@]}" >>"$WORK/rows" 2>"$WORK/$1.txt" || status=$?
     cat "$WORK/$1.txt" >&2
     if [ "$status" -gt 1 ]; then fail "nothing was measured"; fi

@@ -1,10 +1,10 @@
 //! The report as one JSON object. All times are in milliseconds, and those of the run count from its first login.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::{Phase, Report};
 use crate::engine::{End, Figures, Trouble, Visit};
+use crate::json::{list, object, text};
 
 impl Report {
     /// For programs.
@@ -21,7 +21,7 @@ impl Report {
         }));
         let refused = list(self.held.refused.iter().map(|words| text(words)));
         let ends = list(self.held.ends.iter().map(|&end| milliseconds(Some(end))));
-        let held = object(&[("opened", self.held.opened.to_string()), ("refused", refused), ("ends", ends)]);
+        let held = object([("opened", self.held.opened.to_string()), ("refused", refused), ("ends", ends)]);
         let fields = [
             ("title", text(&self.title)),
             ("phases", phases),
@@ -30,14 +30,14 @@ impl Report {
             ("cut", cut),
             ("held", held),
         ];
-        object(&fields) + "\n"
+        object(fields) + "\n"
     }
 
     fn phase(&self, phase: &Phase) -> String {
         let figures = self.figures(phase);
         let at = |permille| milliseconds(figures.permille(permille));
         let Figures { logins, lost, cut, .. } = figures;
-        object(&[
+        object([
             ("name", text(phase.name)),
             ("from", milliseconds(Some(phase.from))),
             ("until", milliseconds(Some(phase.until))),
@@ -55,7 +55,7 @@ impl Report {
 }
 
 fn troubled(visit: &Visit, trouble: &Trouble) -> String {
-    object(&[
+    object([
         ("due", milliseconds(Some(visit.due))),
         ("after", milliseconds(Some(visit.latency))),
         ("user", text(&visit.user)),
@@ -65,31 +65,6 @@ fn troubled(visit: &Visit, trouble: &Trouble) -> String {
     ])
 }
 
-fn object(fields: &[(&str, String)]) -> String {
-    let fields: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-    format!("{{{}}}", fields.join(","))
-}
-
-fn list(values: impl Iterator<Item = String>) -> String {
-    format!("[{}]", values.collect::<Vec<_>>().join(","))
-}
-
 fn milliseconds(time: Option<Duration>) -> String {
     time.map_or_else(|| "null".into(), |time| format!("{:.3}", time.as_secs_f64() * 1000.0))
-}
-
-/// A JSON string (RFC 8259 §7).
-fn text(text: &str) -> String {
-    let mut json = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '"' => json += "\\\"",
-            '\\' => json += "\\\\",
-            '\0'..='\x1f' => {
-                let _ = write!(json, "\\u{:04x}", character as u32);
-            }
-            _ => json.push(character),
-        }
-    }
-    json + "\""
 }

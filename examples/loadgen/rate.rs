@@ -1,22 +1,25 @@
-//! The command line of loadgen, and what it means.
+//! `loadgen rate`: logs in at a fixed rate, and tells how many logins were lost and how long the others took.
 
+use std::io::{Write, stderr, stdout};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::Args;
+use tokio::time::Instant;
 
-use crate::engine::{self, Load, Protocol, Target};
-use crate::events::Event;
-use crate::report::Phase;
+use crate::engine::{self, Held, Load, Protocol, Target};
+use crate::events::{self, Event};
+use crate::report::{Phase, Report};
 
 /// Logs in to a mail proxy at a fixed rate, and tells how many logins were lost and how long the others took.
 ///
 /// Each login is a client of its own: a fresh connection, TLS (with --ca), the login, one question that only the mailbox
 /// can answer (STATUS INBOX, STAT), and a polite end. The clock starts the logins, whatever happens to earlier ones, and
 /// a latency counts from the moment when the login was due to its positive answer: no waiting is left out.
-#[derive(Parser)]
-#[command(name = "loadgen", after_help = AFTER_HELP)]
-pub(crate) struct Arguments {
+#[derive(Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Rate {
     /// Log in here with IMAP. With --pop3 as well, the two take turns.
     #[arg(long, value_name = "HOST:PORT", required_unless_present = "pop3")]
     imap: Option<String>,
@@ -47,7 +50,7 @@ pub(crate) struct Arguments {
     addresses: u8,
     /// Before the load, open N sessions that then stay idle, and tell when the server ends them.
     #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) hold: u32,
+    hold: u32,
     /// When the event begins: figures are then given for before, during and after.
     #[arg(long, value_name = "TIME", requires = "event_end", value_parser = humantime::parse_duration)]
     event_at: Option<Duration>,
@@ -62,10 +65,10 @@ pub(crate) struct Arguments {
     event_over: Option<String>,
     /// Print one JSON object; times are in milliseconds.
     #[arg(long)]
-    pub(crate) json: bool,
+    json: bool,
     /// Print rows of a Markdown table, one for each phase, with this name in front; all the rest goes to standard error.
     #[arg(long, value_name = "NAME")]
-    pub(crate) rows: Option<String>,
+    rows: Option<String>,
 }
 
 const AFTER_HELP: &str = "\
@@ -78,15 +81,35 @@ Columns:
 Exit codes: 0 no login was lost, 1 some were, 2 nothing could be measured.
 
 Examples:
-  loadgen --imap localhost:993 --ca ca.pem --users users.tsv --rate 50 --for 10s
-  loadgen --imap localhost:993 --pop3 localhost:995 --ca ca.pem --users users.tsv \\
-          --event-at 10s --event 'kill -STOP 4711' --event-end 20s --event-over 'kill -CONT 4711'
+  loadgen rate --imap localhost:993 --ca ca.pem --users users.tsv --rate 50 --for 10s
+  loadgen rate --imap localhost:993 --pop3 localhost:995 --ca ca.pem --users users.tsv \\
+               --event-at 10s --event 'kill -STOP 4711' --event-end 20s --event-over 'kill -CONT 4711'
 
 scripts/outages.sh runs it against a whole site whose nodes die, freeze and restart.";
 
-impl Arguments {
+impl Rate {
+    /// How many logins were lost.
+    pub(crate) async fn run(&self) -> Result<usize, String> {
+        let load = Arc::new(self.load()?);
+        let held = Held::open(&load, self.hold).await;
+        let start = Instant::now();
+        let events = events::run(self.events(), start);
+        let visits = Arc::clone(&load).run(start).await;
+        events.await?;
+        let report = Report { title: self.title(&load), visits, phases: self.phases(), held: held.close(start) };
+        let text = if self.json { report.json() } else { report.text() };
+        let written = match &self.rows {
+            None => stdout().write_all(text.as_bytes()),
+            Some(name) => {
+                stderr().write_all(text.as_bytes()).and_then(|()| stdout().write_all(report.rows(name).as_bytes()))
+            }
+        };
+        written.map_err(|error| error.to_string())?;
+        Ok(report.lost())
+    }
+
     /// What the engine is to do.
-    pub(crate) fn load(&self) -> Result<Load, String> {
+    fn load(&self) -> Result<Load, String> {
         let trust = self.ca.as_deref().map(engine::trust).transpose()?;
         let target = |protocol, address: &Option<String>| {
             address.as_deref().map(|address| Target::new(protocol, address, trust.as_ref())).transpose()
@@ -103,13 +126,13 @@ impl Arguments {
     }
 
     /// What is run, and when.
-    pub(crate) fn events(&self) -> Vec<Event> {
+    fn events(&self) -> Vec<Event> {
         let both = [(self.event_at, &self.event), (self.event_end, &self.event_over)];
         both.into_iter().filter_map(|(at, command)| Some(Event { at: at?, command: command.clone()? })).collect()
     }
 
     /// The parts of the run that are looked at; one without an event.
-    pub(crate) fn phases(&self) -> Vec<Phase> {
+    fn phases(&self) -> Vec<Phase> {
         let all = Phase { name: "all", from: Duration::ZERO, until: self.duration };
         let (Some(at), Some(end)) = (self.event_at, self.event_end) else { return vec![all] };
         vec![
@@ -121,7 +144,7 @@ impl Arguments {
     }
 
     /// What is measured, in one line.
-    pub(crate) fn title(&self, load: &Load) -> String {
+    fn title(&self, load: &Load) -> String {
         let targets: Vec<_> = load.targets.iter().map(ToString::to_string).collect();
         let duration = humantime::format_duration(self.duration);
         let held = if self.hold > 0 { format!(", {} idle sessions", self.hold) } else { String::new() };

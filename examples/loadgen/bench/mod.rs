@@ -1,0 +1,21 @@
+//! What a proxy costs: a mail server that costs next to nothing, clients that measure, and figures that are compared.
+//!
+//! The server (`node`) counts logins and octets: what never arrived is never counted. The proxy's CPU and memory are
+//! read from `/proc` for the whole tree of its processes. Linux only.
+
+pub(crate) mod bulk;
+pub(crate) mod certificates;
+mod client;
+mod counts;
+mod door;
+mod figures;
+pub(crate) mod hold;
+pub(crate) mod logins;
+pub(crate) mod lookup;
+mod measured;
+pub(crate) mod node;
+pub(crate) mod noop;
+mod processes;
+mod proxy;
+#[cfg(test)]
+mod tests;
