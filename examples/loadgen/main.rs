@@ -24,6 +24,7 @@ use bench::logins::Logins;
 use bench::lookup::Lookup;
 use bench::node::Node;
 use bench::noop::Noop;
+use bench::page::Page;
 use rate::Rate;
 
 /// Some login was lost, or some session, transfer or answer.
@@ -49,6 +50,7 @@ enum Command {
     Node(Node),
     Lookup(Lookup),
     Certificates(Certificates),
+    Page(Page),
 }
 
 #[tokio::main]
@@ -75,6 +77,7 @@ async fn run(command: &Command) -> Result<usize, String> {
         Command::Node(node) => node.run().await.map(|()| 0),
         Command::Lookup(lookup) => lookup.run().await.map(|()| 0),
         Command::Certificates(certificates) => certificates.run().map(|()| 0),
+        Command::Page(page) => page.run().map(|()| 0),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Ranks and slopes.
+//! Medians, ranks, slopes and spreads.
 
 use std::time::Duration;
 
@@ -7,6 +7,21 @@ pub(crate) fn permille(latencies: &mut [Duration], permille: usize) -> Option<f6
     latencies.sort_unstable();
     let rank = (latencies.len() * permille).div_ceil(1000);
     latencies.get(rank.checked_sub(1)?).map(Duration::as_secs_f64)
+}
+
+/// The middle, or the mean of both middles.
+pub(crate) fn median(values: &[f64]) -> Option<f64> {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let upper = *values.get(middle)?;
+    if values.len() % 2 == 1 { Some(upper) } else { Some((values[middle - 1] + upper) / 2.0) }
+}
+
+/// The smallest and the largest.
+pub(crate) fn spread(values: &[f64]) -> Option<(f64, f64)> {
+    let least = values.iter().copied().min_by(f64::total_cmp)?;
+    Some((least, values.iter().copied().max_by(f64::total_cmp)?))
 }
 
 /// By how much y grows for each x: least squares. `None` unless there are two different x.
@@ -30,6 +45,15 @@ mod tests {
             assert_eq!(permille(&mut latencies, rank), Some(expected), "{rank}");
         }
         assert_eq!(permille(&mut [], 500), None);
+    }
+
+    #[test]
+    fn medians_and_spreads_do_not_need_an_order() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), Some(2.5));
+        assert_eq!(median(&[]), None);
+        assert_eq!(spread(&[3.0, 1.0, 2.0]), Some((1.0, 3.0)));
+        assert_eq!(spread(&[]), None);
     }
 
     #[test]

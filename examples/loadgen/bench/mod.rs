@@ -15,6 +15,8 @@ pub(crate) mod lookup;
 mod measured;
 pub(crate) mod node;
 pub(crate) mod noop;
+pub(crate) mod page;
+mod plot;
 mod processes;
 mod proxy;
 #[cfg(test)]
