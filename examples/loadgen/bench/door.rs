@@ -29,7 +29,7 @@ pub(crate) struct DoorArguments {
     /// Log in here with POP3.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) pop3: Option<String>,
-    /// How TLS begins, if it does. Clients speak TLS 1.3 with X25519, and prefer AES-128-GCM.
+    /// How TLS begins, if it does. Clients speak TLS 1.3, and prefer X25519 and AES-128-GCM.
     #[arg(long, value_enum, default_value_t = Tls::Off)]
     pub(crate) tls: Tls,
     /// Certificate authorities (PEM) that the server's certificate must be from.
@@ -100,7 +100,8 @@ impl DoorArguments {
             roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
         }
         let provider = CryptoProvider {
-            kx_groups: vec![aws_lc_rs::kx_group::X25519],
+            // The second one for Perdition, which knows no other: the client hears so and asks again.
+            kx_groups: vec![aws_lc_rs::kx_group::X25519, aws_lc_rs::kx_group::SECP256R1],
             cipher_suites: vec![
                 aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256,
                 aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384,

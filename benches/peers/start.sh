@@ -1,0 +1,149 @@
+# shellcheck shell=bash
+# Starts and stops the proxies that are compared. Sourced by compare.sh and imaptest.sh, which set FOLDER (certificates,
+# routes), NODE_IMAP and NODE_IMAPS (the node's ports), and MAILFERRY and LOADGEN (programs).
+#
+# start NAME sets ${PLAIN[NAME]} and ${TLS[NAME]}, ports, and ${PIDS[NAME]}, the processes whose trees are measured.
+
+declare -A PLAIN TLS PIDS
+THREADS=$(nproc)
+DESCRIPTORS=$(ulimit -Hn)
+SESSIONS=$(((DESCRIPTORS - 200) / 2)) # each needs two descriptors
+NEXT_PORT=${NEXT_PORT:-21100}
+START_TIMEOUT=20                      # seconds
+
+# Debian's packages of a peer, and how to see whether they are there.
+packages() { # packages NAME: those that are missing
+    case $1 in
+    mailferry*) ;;
+    haproxy*) command -v haproxy >/dev/null || echo haproxy ;;
+    nginx)
+        command -v nginx >/dev/null || echo nginx
+        [ -e /usr/lib/nginx/modules/ngx_mail_module.so ] || echo libnginx-mod-mail
+        ;;
+    dovecot) [ -x /usr/lib/dovecot/imap-login ] || [ -x /usr/libexec/dovecot/imap-login ] || echo dovecot-imapd ;;
+    perdition) command -v perdition >/dev/null || echo perdition ;;
+    *) fail "no such proxy: $1" ;;
+    esac
+}
+
+version() { # version NAME
+    case $1 in
+    mailferry) "$MAILFERRY" --version ;;
+    haproxy) haproxy -v | sed -n 's/^HAProxy version \([^ ]*\).*/HAProxy \1/p' ;;
+    nginx) nginx -v 2>&1 | sed 's/^nginx version: //' ;;
+    dovecot) echo "Dovecot $(dovecot --version | cut -d ' ' -f 1)" ;;
+    perdition) { perdition --help 2>&1 || true; } | sed -n 's/^perdition version \([^ ]*\).*/Perdition \1/p' ;;
+    esac
+}
+
+start() { # start NAME
+    local name=$1 work=$FOLDER/$1
+    mkdir -p "$work"
+    PLAIN[$name]=$((NEXT_PORT++)) TLS[$name]=$((NEXT_PORT++))
+    if answers "${PLAIN[$name]}" || answers "${TLS[$name]}"; then fail "port ${PLAIN[$name]} or the next is in use"; fi
+    case $name in
+    mailferry*)
+        configure "$name" mailferry.toml
+        launch "$name" "$MAILFERRY" run -c "$work/mailferry.toml"
+        ;;
+    haproxy*)
+        configure "$name" haproxy.cfg
+        launch "$name" haproxy -db -f "$work/haproxy.cfg"
+        ;;
+    nginx)
+        "$LOADGEN" lookup --listen 127.0.0.1:0 --imap "127.0.0.1:$NODE_IMAP" --pop3 "127.0.0.1:$NODE_IMAP" >"$work/lookup" &
+        PIDS[$name]=$!
+        wait_until "nginx's helper" grep -q = "$work/lookup"
+        configure "$name" nginx.conf
+        launch "$name" nginx -p "$work" -c "$work/nginx.conf"
+        ;;
+    dovecot)
+        choose_dovecot_users
+        mkdir -p "$work/run" "$work/state"
+        configure "$name" dovecot.conf
+        launch "$name" dovecot -F -c "$work/dovecot.conf"
+        ;;
+    perdition)
+        perdition_at "$name" "${PLAIN[$name]}"
+        perdition_at "$name" "${TLS[$name]}" --ssl_mode ssl_listen --ssl_cert_file "$FOLDER/tls/chain.pem" \
+            --ssl_key_file "$FOLDER/tls/key.pem"
+        ;;
+    esac
+    wait_until "$name" answers "${PLAIN[$name]}"
+    wait_until "$name" answers "${TLS[$name]}"
+}
+
+# One process for each connection is all that it has; without a map it asks nobody.
+perdition_at() { # perdition_at NAME PORT OPTION…
+    local name=$1 port=$2
+    shift 2
+    launch "$name" perdition --no_daemon --no_lookup --protocol IMAP4 --bind_address 127.0.0.1 --listen_port "$port" \
+        --map_library '' --outgoing_server 127.0.0.1 --outgoing_port "$NODE_IMAP" --pid_file '' --quiet --server_resp_line \
+        --log_facility /dev/null --username "$(id -un)" --group "$(id -gn)" --timeout 3600 "$@"
+}
+
+# As root, Dovecot runs under Debian's users; otherwise everything is the caller's.
+choose_dovecot_users() {
+    DOVECOT_USER=$(id -un) DOVENULL_USER=$(id -un)
+    if [ "$(id -u)" -eq 0 ]; then DOVECOT_USER=dovecot DOVENULL_USER=dovenull; fi
+    DOVECOT_GROUP=$(id -gn "$DOVECOT_USER")
+}
+
+configure() { # configure NAME TEMPLATE
+    local name=$1 node=$NODE_IMAP node_tls=off node_ca='' node_name='' splice='' lookup='' sessions=$SESSIONS
+    if [ "$name" = mailferry-both ]; then
+        node=$NODE_IMAPS node_tls=implicit node_ca="ca = \"$FOLDER/tls/ca.pem\"" node_name='tls_name = "localhost"'
+    fi
+    if [ "$name" = haproxy-splice ]; then splice='option splice-auto' sessions=$((SESSIONS / 2)); fi # it wants pipes too
+    if [ -e "$FOLDER/$name/lookup" ]; then lookup=$(sed -n 's/^lookup=.*://p' "$FOLDER/$name/lookup"); fi
+    sed -e "s|@FOLDER@|$FOLDER|g; s|@WORK@|$FOLDER/$name|g; s|@PLAIN@|${PLAIN[$name]}|g; s|@TLS@|${TLS[$name]}|g" \
+        -e "s|@NODE@|$node|g; s|@NODE_TLS@|$node_tls|g; s|@NODE_CA@|$node_ca|g; s|@NODE_NAME@|$node_name|g; s|@SPLICE@|$splice|g" \
+        -e "s|@THREADS@|$THREADS|g; s|@SESSIONS@|$sessions|g; s|@DESCRIPTORS@|$DESCRIPTORS|g; s|@LOOKUP@|$lookup|g" \
+        -e "s|@DOVECOT_USER@|${DOVECOT_USER-}|g; s|@DOVENULL_USER@|${DOVENULL_USER-}|g" \
+        -e "s|@DOVECOT_GROUP@|${DOVECOT_GROUP-}|g" "$PEERS_FOLDER/$2" >"$FOLDER/$name/$2"
+}
+
+launch() { # launch NAME COMMAND…
+    local name=$1
+    shift
+    (ulimit -n "$DESCRIPTORS" && exec "$@") >>"$FOLDER/$name/output" 2>&1 &
+    PIDS[$name]="${PIDS[$name]-} $!"
+}
+
+stop() { # stop NAME
+    local pid
+    for pid in ${PIDS[$1]-}; do kill "$pid" 2>/dev/null || true; done
+    for pid in ${PIDS[$1]-}; do end "$pid"; done
+    PIDS[$1]=''
+}
+
+end() { # end PID: waits for it, and has no more patience after a while
+    local tries
+    for tries in {1..100}; do
+        if ! kill -0 "$1" 2>/dev/null; then break; fi
+        if [ "$tries" -eq 100 ]; then kill -KILL "$1" 2>/dev/null || true; fi
+        sleep 0.1
+    done
+    wait "$1" 2>/dev/null || true
+}
+
+stop_all() {
+    local name
+    for name in "${!PIDS[@]}"; do stop "$name"; done
+}
+
+wait_until() { # wait_until WHO COMMAND…
+    local tries=$((START_TIMEOUT * 20)) who=$1
+    shift
+    until "$@"; do
+        if ((tries-- == 0)); then
+            tail -n 20 "$FOLDER/$who/output" "$FOLDER/$who"/*.log >&2 2>/dev/null || true
+            fail "$who did not start within $START_TIMEOUT s"
+        fi
+        sleep 0.05
+    done
+}
+
+answers() { # answers PORT: something accepts connections there
+    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
