@@ -23,9 +23,9 @@ pub enum Stream {
     /// Clear text.
     Clear(TcpStream),
     /// TLS towards a client.
-    Client(ServerStream),
+    Client(Box<ServerStream>),
     /// TLS towards a node.
-    Node(ClientStream),
+    Node(Box<ClientStream>),
     /// A pipe inside the process, for simulations. It knows no TLS and breaks only by ending.
     #[cfg(feature = "testkit")]
     Memory(tokio::io::DuplexStream),

@@ -24,12 +24,18 @@ const UNFINISHED_MAX: usize = 0xffff;
 /// Octets that a driver may have to say to what it was given, apart from plaintext.
 const ANSWER_MAX: usize = 8 * 1024;
 
+/// How often one side renews its keys: rustls takes 32 messages about that in a row, the answers to its own among them.
+const RENEWALS_MAX: u8 = 12;
+
 /// Octets that one side says in one conversation.
 const SAID_MAX: usize = 1024 * 1024;
 
+/// The server's and the client's.
+pub type Configurations = (Arc<ServerConfig>, Arc<ClientConfig>);
+
 /// Both sides' configurations for one version: "localhost", no certificates of clients, tickets, the first words in the
 /// server's first flight.
-pub fn configurations(version: &'static SupportedProtocolVersion) -> Option<(Arc<ServerConfig>, Arc<ClientConfig>)> {
+pub fn configurations(version: &'static SupportedProtocolVersion) -> Option<Configurations> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let chain = CertificateDer::from_pem_slice(CHAIN).ok()?;
     let mut roots = RootCertStore::empty();
@@ -61,6 +67,7 @@ struct End<S> {
     first: Vec<u8>,
     said: usize,
     heard: usize,
+    renewals: u8,
     /// The connection below is no more.
     is_cut: bool,
 }
@@ -70,7 +77,7 @@ impl<S: Side> End<S> {
         let first: Vec<u8> = (0..first).map(|place| octet(S::IS_SERVER, place)).collect();
         let said = first.len();
         let (input, wire) = (Vec::new(), Vec::new());
-        Self { driver: Driver::new(side), input, wire, first, said, heard: 0, is_cut: false }
+        Self { driver: Driver::new(side), input, wire, first, said, heard: 0, renewals: 0, is_cut: false }
     }
 
     /// Gives the next so many octets of the wire to the driver. What it has to say goes onto the other side's wire.
@@ -132,9 +139,13 @@ impl<S: Side> End<S> {
     }
 
     fn renew_keys(&mut self, other_wire: &mut Vec<u8>, out: &mut Outgoing) {
-        let may = self.is_whole() && !self.driver.is_handshaking() && !self.driver.is_closed();
+        let may = self.renewals < RENEWALS_MAX
+            && self.is_whole()
+            && !self.driver.is_handshaking()
+            && !self.driver.is_closed();
         // There is no such thing before TLS 1.3.
         if may && self.driver.common().protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+            self.renewals += 1;
             out.clear();
             self.driver.renew_keys(&mut self.input, out).unwrap_or_else(|error| panic!("new keys: {error}"));
             other_wire.extend(out.filled());
@@ -163,7 +174,7 @@ struct Talk {
 
 impl Talk {
     fn new(is_13: bool, first: usize) -> Option<Self> {
-        static CONFIGURATIONS: LazyLock<[Option<(Arc<ServerConfig>, Arc<ClientConfig>)>; 2]> =
+        static CONFIGURATIONS: LazyLock<[Option<Configurations>; 2]> =
             LazyLock::new(|| [&rustls::version::TLS12, &rustls::version::TLS13].map(configurations));
         let (server, client) = CONFIGURATIONS.get(usize::from(is_13))?.as_ref()?;
         let server = UnbufferedServerConnection::new(Arc::clone(server)).ok()?;

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use mailferry::net::Stream;
-use mailferry::testkit::tls::configurations;
+use mailferry::testkit::tls::{Configurations, configurations};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -21,9 +21,7 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 
 pub const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 
-type Pair = (Arc<ServerConfig>, Arc<ClientConfig>);
-
-static CONFIGURATIONS: LazyLock<[Pair; 2]> = LazyLock::new(|| VERSIONS.map(|it| configurations(it).unwrap()));
+static CONFIGURATIONS: LazyLock<[Configurations; 2]> = LazyLock::new(|| VERSIONS.map(|it| configurations(it).unwrap()));
 
 /// For this version.
 pub fn server_config(version: usize) -> Arc<ServerConfig> {

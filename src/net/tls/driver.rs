@@ -174,8 +174,7 @@ impl Say<'_> {
 
 /// One side of a TLS connection.
 pub struct Driver<S> {
-    // Boxed, because allocators round large tasks up generously.
-    side: Box<S>,
+    side: S,
     failure: Option<Box<Error>>,
     has_peer_closed: bool,
     is_closed: bool,
@@ -184,7 +183,7 @@ pub struct Driver<S> {
 impl<S: Side> Driver<S> {
     /// A connection whose handshake begins. A client has something to say at once: see [`Driver::receive`].
     pub fn new(side: S) -> Self {
-        Self { side: Box::new(side), failure: None, has_peer_closed: false, is_closed: false }
+        Self { side, failure: None, has_peer_closed: false, is_closed: false }
     }
 
     /// Decrypts and uses up what is complete at the front of `input`, and says how many octets that was. The rest must
