@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::{Client, DEADLINE, Origin, text};
 use crate::node::{Conn, FakeNode, WRONG};
+use crate::resources::number;
 use crate::site::{Door, Site, Spec, log_so_far};
 
 const IMAP_FULL: &str = "* BYE [UNAVAILABLE] Too many connections, please try again later";
@@ -629,7 +630,7 @@ async fn r_tls_08_a_garbage_hello_and_one_of_64_kib_are_cut_promptly_and_logged_
         let _ = socket.write_all(&garbage).await;
         let ended = from.line("session ended").await;
         assert!(ended.contains("\"stage\":\"tls\"") && ended.contains("\"why\":\"tls-failed\""), "{ended}");
-        assert!(!ended.contains("\"total_ms\":10"), "it was cut at the deadline");
+        assert!(number(&ended, "total_ms") < 10_000, "it was cut at the deadline");
         let mut rest = Vec::new();
         let _ = timeout(DEADLINE, socket.read_to_end(&mut rest)).await.expect("not cut in time");
         assert!(rest.is_empty() || rest[0] == 0x15, "{:?}", text(&rest));

@@ -230,7 +230,7 @@ async fn first_line(socket: &mut TcpStream) -> String {
 }
 
 /// A number in a line of the log.
-fn number(line: &str, name: &str) -> u64 {
+pub fn number(line: &str, name: &str) -> u64 {
     let rest = line.split(&format!("\"{name}\":")).nth(1).unwrap();
     rest.split([',', '}']).next().unwrap().parse().unwrap()
 }
