@@ -32,7 +32,7 @@ use network::Network;
 use sessions::{Sessions, User};
 
 /// One connection may be leaving for so many that stay: there must be a descriptor for each of them.
-pub const PER_LEAVING: u32 = 4;
+pub const PER_LEAVING: u32 = 10;
 
 /// How often a line about many clients may stand in the log.
 const ALARM_PERIOD: Duration = Duration::from_secs(60);

@@ -57,9 +57,9 @@ fn at_a_limit_of_all_a_stranger_goes_or_the_newcomer_does_not_come_in() {
 fn those_who_are_leaving_hold_their_descriptors() {
     let mut settings = settings::limits();
     settings.connections = some(1_000_000);
-    let limits = Limits::new(settings, 8);
-    // Eight, and two that may be leaving.
-    let mut slots: Vec<Slot> = (0..10).map(|_| limits.enter().unwrap()).collect();
+    let limits = Limits::new(settings, 20);
+    // Twenty, and two that may be leaving.
+    let mut slots: Vec<Slot> = (0..22).map(|_| limits.enter().unwrap()).collect();
     assert_eq!(slots.iter().filter(|slot| is_evicted(slot)).count(), 2);
     assert_eq!(limits.enter().err(), Some(Full::Connections));
     slots.remove(0);

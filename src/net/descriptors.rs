@@ -11,10 +11,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::pump::PIPES_MAX;
 
-/// Descriptors of five for two clients: for each client its own and its node's; and for every second one a third, which
-/// is that of the node that is dialled beside a slow one, or that of a client that is leaving and holds its own still.
+/// Eleven descriptors for five clients: for each client its own and its node's; and for every fifth one a third, which is
+/// that of the node that is dialled beside a slow one, or that of a client that is leaving and holds its own still.
+/// Whoever has logged in needs none, and those are most.
+const ELEVEN: u64 = 11;
 const FIVE: u64 = 5;
-const TWO: u64 = 2;
+
+/// A pipe's two ends.
+const PER_PAIR: u64 = 2;
 
 /// Of so many descriptors that the process may have, a pair is a pipe's.
 const PER_PIPE: u64 = 128;
@@ -45,15 +49,15 @@ impl Descriptors {
 
     /// Clients that there are descriptors for: at least one.
     pub fn clients(&self) -> u32 {
-        let others = self.reserve + TWO * u64::from(self.pipes());
-        let clients = self.limit.saturating_sub(others) / FIVE * TWO;
+        let others = self.reserve + PER_PAIR * u64::from(self.pipes());
+        let clients = self.limit.saturating_sub(others) / ELEVEN * FIVE;
         u32::try_from(clients.max(1)).unwrap_or(u32::MAX)
     }
 
     /// The limit that is needed for so many clients.
     pub fn needed(&self, clients: u32) -> u64 {
-        let without_pipes = u64::from(clients).div_ceil(TWO) * FIVE + self.reserve;
-        let with = |limit| without_pipes + TWO * u64::from(Self { limit, ..*self }.pipes());
+        let without_pipes = u64::from(clients).div_ceil(FIVE) * ELEVEN + self.reserve;
+        let with = |limit| without_pipes + PER_PAIR * u64::from(Self { limit, ..*self }.pipes());
         // More descriptors have more pipes, so it is found step by step.
         (without_pipes..).find(|limit| *limit >= with(*limit)).unwrap_or(u64::MAX)
     }
@@ -93,12 +97,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_clients_have_five_descriptors() {
+    fn five_clients_have_eleven_descriptors() {
         // Limit, reserve, clients.
         for (limit, reserve, clients) in [
-            (64, 40, 8),
-            (1024, 40, 386),
-            (524_288, 48, 209_670),
+            (64, 40, 10),
+            (1024, 40, 440),
+            (524_288, 48, 238_260),
             // Far too few: one is served nevertheless.
             (40, 40, 1),
             (10, 40, 1),
@@ -112,7 +116,7 @@ mod tests {
     #[test]
     fn the_limit_that_is_needed_is_enough_and_one_less_is_not() {
         for reserve in [0, 7, 40] {
-            for clients in (2..3000).step_by(2) {
+            for clients in (5..3000).step_by(5) {
                 let limit = Descriptors { limit: 0, reserve }.needed(clients);
                 assert_eq!(Descriptors { limit, reserve }.clients(), clients);
                 assert!(Descriptors { limit: limit - 1, reserve }.clients() < clients);

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::{Client, DEADLINE, Origin, text};
 use crate::node::{Conn, FakeNode, WRONG};
-use crate::resources::number;
+use crate::resources;
 use crate::site::{Door, Site, Spec, log_so_far};
 
 const IMAP_FULL: &str = "* BYE [UNAVAILABLE] Too many connections, please try again later";
@@ -214,20 +214,17 @@ async fn more_connections_than_there_are_descriptors_for_are_not_promised() {
     let site = Site::start(spec(node.port, |it| it.connections = some(1_000_000_007))).await;
     let log = log_so_far().split_off(before);
     let warning = log.lines().find(|line| line.contains("\"wanted\":1000000007")).expect("no warning");
-    // Five descriptors for two clients, and those that clients do not have.
-    let number = |name: &str| -> u64 {
-        let rest = warning.split(&format!("\"{name}\":")).nth(1).unwrap();
-        rest.split([',', '}']).next().unwrap().parse().unwrap()
-    };
-    assert_eq!(number("needed") - number("limit"), (500_000_004 - number("possible") / 2) * 5 - slack(&number));
+    // Eleven descriptors for five clients, and those that clients do not have.
+    let number = |name: &str| resources::number(warning, name);
+    assert_eq!(number("needed") - number("limit"), (200_000_002 - number("possible") / 5) * 11 - slack(&number));
     assert!(warning.contains(&format!("LimitNOFILE={}", number("needed"))), "{warning}");
     site.end(&[]).await;
 }
 
-/// What of the limit is too little for two more clients.
+/// What of the limit is too little for five more clients.
 fn slack(number: &impl Fn(&str) -> u64) -> u64 {
-    let reserve = number("needed") - 500_000_004 * 5;
-    (number("limit") - reserve) % 5
+    let reserve = number("needed") - 200_000_002 * 11;
+    (number("limit") - reserve) % 11
 }
 
 #[tokio::test]
@@ -630,7 +627,7 @@ async fn r_tls_08_a_garbage_hello_and_one_of_64_kib_are_cut_promptly_and_logged_
         let _ = socket.write_all(&garbage).await;
         let ended = from.line("session ended").await;
         assert!(ended.contains("\"stage\":\"tls\"") && ended.contains("\"why\":\"tls-failed\""), "{ended}");
-        assert!(number(&ended, "total_ms") < 10_000, "it was cut at the deadline");
+        assert!(resources::number(&ended, "total_ms") < 10_000, "it was cut at the deadline");
         let mut rest = Vec::new();
         let _ = timeout(DEADLINE, socket.read_to_end(&mut rest)).await.expect("not cut in time");
         assert!(rest.is_empty() || rest[0] == 0x15, "{:?}", text(&rest));

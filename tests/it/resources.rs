@@ -278,7 +278,7 @@ async fn r_res_03_a_good_login_is_answered_before_any_idle_connection_is_cut() {
 async fn the_soft_limit_is_raised_and_what_it_is_enough_for_is_told() {
     let process = Process::start(FakeNode::dead().await, (64, 1_000)).await;
     let ready = process.logged(&["\"message\":\"ready\""]).await;
-    let reserve = 1_000 - number(&ready, "clients") / 2 * 5;
+    let reserve = 1_000 - number(&ready, "clients") / 5 * 11;
     // What an idle mailferry really has must be within what is kept back.
     assert!((20..70).contains(&reserve), "{ready}");
     assert!((process.descriptors() as u64) < reserve, "{} of {reserve}", process.descriptors());
