@@ -32,7 +32,7 @@ const CONVERSATION: Duration = Duration::from_secs(2);
 pub(super) fn relay(handoff: Handoff, record: Record, drain: Drain) -> Relay {
     let Handoff { client, node, pump, seat, places } = handoff;
     let after = Box::new(After { places, record: record.relay(seat) });
-    Relay { client, node, pump, ear: drain.ear(), close_timeout: None, after }
+    Relay { client, node, pump, close_timeout: None, after, ear: drain.ear() }
 }
 
 /// The relay's future.
@@ -40,10 +40,11 @@ pub(super) struct Relay {
     client: Stream,
     node: Stream,
     pump: Pump,
-    ear: Ear,
     /// Runs while both connections are closed because mailferry stops.
     close_timeout: Option<Pin<Box<Sleep>>>,
     after: Box<After>,
+    /// Dropped last: whoever waits for it may end the process, and the line must be written then.
+    ear: Ear,
 }
 
 /// What is of use at the session's end alone, in the order in which it is dropped: the line comes last.

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -164,4 +166,28 @@ async fn a_session_ends_in_order_when_mailferry_stops() {
     let said = rig.log.text();
     assert_eq!(said.matches("session ended").count(), 1, "{said}");
     assert!(said.contains("who=operator stage=relay why=shutdown"), "{said}");
+}
+
+/// How many lines the log has when whoever stops mailferry need not wait any more, and may end the process.
+struct Stopped {
+    log: Log,
+    lines: AtomicUsize,
+}
+
+impl Wake for Stopped {
+    fn wake(self: Arc<Self>) {
+        self.lines.store(self.log.count("session ended"), Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_waited_for_until_its_line_is_written() {
+    let Rig { stop, relay, log, .. } = rig();
+    let _listening = log.start();
+    let stopped = Arc::new(Stopped { log, lines: AtomicUsize::new(usize::MAX) });
+    let mut stop = std::pin::pin!(stop.stop());
+    let waker = Arc::clone(&stopped).into();
+    assert!(stop.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(relay);
+    assert_eq!(stopped.lines.load(Ordering::Relaxed), 1);
 }
