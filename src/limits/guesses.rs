@@ -101,21 +101,22 @@ impl Guesses {
     pub(super) fn admit(&mut self, network: Network, now: Instant) -> (Admission, Vec<News>) {
         let part = self.part_at(now);
         let mut news = Vec::new();
-        for network in self.concerned(network) {
-            let (Some(limit), Some(tally)) = (self.limit_of(network), self.networks.get_mut(&network)) else {
-                continue;
-            };
+        for it in self.concerned(network) {
+            let (Some(limit), Some(tally)) = (self.limit_of(it), self.networks.get_mut(&it)) else { continue };
             let refused = tally.count(part);
             if refused >= limit {
                 // Whoever waits for his turn must hear it too.
                 tally.next_turn();
+                self.pass_on(network, it, part);
                 return (Admission::Denied, news);
             }
             if refused.saturating_add(tally.open) >= limit {
-                return (Admission::Later(tally.turn()), news);
+                let turn = tally.turn();
+                self.pass_on(network, it, part);
+                return (Admission::Later(turn), news);
             }
             if std::mem::take(&mut tally.blocked) {
-                news.push(News::Free(network));
+                news.push(News::Free(it));
             }
         }
         for network in self.concerned(network) {
@@ -153,6 +154,16 @@ impl Guesses {
             }
         }
         news
+    }
+
+    /// A login of this network may have been woken for a place that it cannot have, because `full` has none for it. The
+    /// place is the next one's.
+    fn pass_on(&self, network: Network, full: Network, part: u64) {
+        for other in self.concerned(network).filter(|other| *other != full) {
+            let (limit, tally) = (self.limit_of(other), self.networks.get(&other));
+            let room = |it: &&Tally| limit.is_some_and(|limit| it.count(part).saturating_add(it.open) < limit);
+            tally.filter(room).into_iter().for_each(Tally::next_turn);
+        }
     }
 
     /// The network, and the /48 that it is in, where that matters.

@@ -252,6 +252,67 @@ fn r_res_05_logins_that_are_being_judged_count_and_those_behind_wait_for_them() 
     assert!(matches!(guess().admit(now), Admission::Denied));
 }
 
+/// Guesses of one /48, whose limit is eight times that of its networks.
+fn guesses_of_a_48(limit: u32) -> impl Fn(u32) -> Guess {
+    let limits = limits(|it| it.failed_logins_per_network = some(limit));
+    move |network| limits.guess(address(&format!("2001:db8:0:{network:x}::1")))
+}
+
+fn wait(guess: &mut Guess) -> std::pin::Pin<Box<impl Future<Output = ()> + use<>>> {
+    let Admission::Later(turn) = guess.admit(Instant::now().into_std()) else { panic!("it need not wait") };
+    let mut turn = Box::pin(turn.comes());
+    assert!((&mut turn).now_or_never().is_none());
+    turn
+}
+
+#[test]
+fn a_place_in_a_network_goes_to_the_next_when_its_48_has_none() {
+    let now = Instant::now().into_std();
+    let guess = guesses_of_a_48(2);
+    let admitted = |network| {
+        let mut guess = guess(network);
+        assert!(is_granted(&guess.admit(now)));
+        guess
+    };
+    admitted(0).refused(now);
+    let mut open: Vec<Guess> = (0..15).map(admitted).collect();
+    let [mut first, mut second] = [guess(0), guess(0)];
+    let [first_turn, second_turn] = [wait(&mut first), wait(&mut second)];
+    open.remove(0).take_back(now);
+    let _faster = admitted(99);
+    assert!(first_turn.now_or_never().is_some());
+    let Admission::Later(turn) = first.admit(now) else { panic!("there is no place in the /48") };
+    drop((turn, first));
+    open.remove(0).take_back(now);
+    assert!(second_turn.now_or_never().is_some());
+    assert!(is_granted(&second.admit(now)));
+}
+
+#[test]
+fn a_place_in_a_48_goes_to_the_next_when_the_network_is_blocked() {
+    let now = Instant::now().into_std();
+    let guess = guesses_of_a_48(2);
+    let admitted = |network| {
+        let mut guess = guess(network);
+        assert!(is_granted(&guess.admit(now)));
+        guess
+    };
+    admitted(0).refused(now);
+    let mut open: Vec<Guess> = (1..16).map(admitted).collect();
+    let (mut same, mut other) = ([guess(0), guess(0), guess(0)], guess(99));
+    let turns = same.each_mut().map(wait);
+    let other_turn = wait(&mut other);
+    open.remove(0).take_back(now);
+    admitted(0).refused(now);
+    open.remove(0).take_back(now);
+    for (guess, turn) in same.iter_mut().zip(turns) {
+        assert!(turn.now_or_never().is_some());
+        assert!(matches!(guess.admit(now), Admission::Denied));
+    }
+    assert!(other_turn.now_or_never().is_some());
+    assert!(is_granted(&other.admit(now)));
+}
+
 #[test]
 fn a_warning_of_each_kind_comes_once_in_ten_seconds_and_says_how_many_were_none() {
     let limits = limits(|_| {});
