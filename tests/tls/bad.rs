@@ -89,6 +89,27 @@ async fn octets_that_are_no_record_are_an_error_and_get_an_alert() {
     }
 }
 
+/// In TLS 1.3, where what a server says behind the client's Finished is in no hurry, but for this.
+#[tokio::test]
+async fn a_changed_record_right_behind_the_handshake_gets_an_alert() {
+    let version = 1;
+    let (address, served) = server(version, b"", |stream| echo(stream, 4096, usize::MAX)).await;
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let mut tls = ClientConnection::new(client_config(version), localhost()).unwrap();
+    say(&mut tls, &mut socket).await;
+    hear(&mut tls, &mut socket).await.unwrap();
+    tls.writer().write_all(b"evil").unwrap();
+    let mut out = Vec::new();
+    while tls.wants_write() {
+        tls.write_tls(&mut out).unwrap();
+    }
+    *out.last_mut().unwrap() ^= 1;
+    socket.write_all(&out).await.unwrap();
+    assert_eq!(soon(served).await.unwrap().unwrap_err().kind(), ErrorKind::InvalidData);
+    let heard = hear(&mut tls, &mut socket).await;
+    assert_eq!(heard, Err(Error::AlertReceived(AlertDescription::BadRecordMac)));
+}
+
 #[tokio::test]
 async fn an_end_or_a_reset_in_the_handshake_is_its_failure() {
     for version in 0..VERSIONS.len() {

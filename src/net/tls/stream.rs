@@ -237,10 +237,11 @@ impl<S: Side> TlsStream<S> {
                 self.server_name = super::take_asked_name().or(self.server_name.take());
             }
             if !out.filled().is_empty() {
-                // A server of TLS 1.3 has nothing more to say behind the client's Finished but tickets.
+                // A server of TLS 1.3 has nothing more to say behind the client's Finished but tickets, and an alert.
                 self.is_lazy = S::IS_SERVER
                     && was_handshaking
                     && !self.driver.is_handshaking()
+                    && self.driver.failure().is_none()
                     && had_said
                     && self.common().protocol_version() == Some(ProtocolVersion::TLSv1_3);
                 // The socket's error is met again by whoever reads or writes next.
