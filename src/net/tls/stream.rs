@@ -208,8 +208,9 @@ impl<S: Side> TlsStream<S> {
                 self.rest_mut().unfinished = left.to_vec();
             }
             if room <= LOGIN_READ {
-                // What was decrypted stands where it was read. In a relay the next read of a busy worker does this.
-                input.zeroize();
+                // What was decrypted stands where it was read. In a relay the next read of a busy worker does this. The
+                // rest is not decrypted, and is met again with each octet that comes of a long message.
+                input.get_mut(..used).unwrap_or_default().zeroize();
             }
             self.forget_empty_rest();
             if kept + count - used > UNFINISHED_MAX {
