@@ -90,16 +90,6 @@ check_packages() {
     exit 2
 }
 
-build() {
-    if [ -z "${MAILFERRY-}" ]; then MAILFERRY=$(built --bin mailferry); fi
-    if [ -z "${LOADGEN-}" ]; then LOADGEN=$(built --example loadgen); fi
-}
-
-built() { # built OPTION…: the path of what cargo builds
-    (cd "$BENCHES/.." && cargo build --release --locked "$@" --message-format=json-render-diagnostics) |
-        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'
-}
-
 start_node() {
     local free=127.0.0.1:0
     "$LOADGEN" certificates "$FOLDER/tls"

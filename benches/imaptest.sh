@@ -51,16 +51,6 @@ main() {
     return "$worse"
 }
 
-build() {
-    if [ -z "${MAILFERRY-}" ]; then MAILFERRY=$(built --bin mailferry); fi
-    if [ -z "${LOADGEN-}" ]; then LOADGEN=$(built --example loadgen); fi
-}
-
-built() { # built OPTION…: the path of what cargo builds
-    (cd "$BENCHES/.." && cargo build --release --locked "$@" --message-format=json-render-diagnostics) |
-        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'
-}
-
 prepare() {
     local number
     declare -gA TROUBLES=([direct]=0 [mailferry]=0)

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Starts and stops the proxies that are compared. Sourced by compare.sh and imaptest.sh, which set FOLDER (certificates,
-# routes), NODE_IMAP and NODE_IMAPS (the node's ports), and MAILFERRY and LOADGEN (programs).
+# routes), NODE_IMAP and NODE_IMAPS (the node's ports), and BENCHES (the folder above this one).
 #
 # start NAME sets ${PLAIN[NAME]} and ${TLS[NAME]}, ports, and ${PIDS[NAME]}, the processes whose trees are measured.
 
@@ -10,6 +10,17 @@ DESCRIPTORS=$(ulimit -Hn)
 SESSIONS=$(((DESCRIPTORS - 200) / 2)) # each needs two descriptors
 NEXT_PORT=${NEXT_PORT:-21100}
 START_TIMEOUT=20                      # seconds
+
+# Sets MAILFERRY and LOADGEN, where nobody else has. BENCHES is the folder above this one.
+build() {
+    if [ -z "${MAILFERRY-}" ]; then MAILFERRY=$(built --bin mailferry); fi
+    if [ -z "${LOADGEN-}" ]; then LOADGEN=$(built --example loadgen); fi
+}
+
+built() { # built OPTION…: the path of what cargo builds
+    (cd "$BENCHES/.." && cargo build --release --locked "$@" --message-format=json-render-diagnostics) |
+        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'
+}
 
 # Debian's packages of a peer, and how to see whether they are there.
 packages() { # packages NAME: those that are missing
