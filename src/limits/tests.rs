@@ -258,6 +258,11 @@ fn guesses_of_a_48(limit: u32) -> impl Fn(u32) -> Guess {
     move |network| limits.guess(address(&format!("2001:db8:0:{network:x}::1")))
 }
 
+fn admitted(mut guess: Guess) -> Guess {
+    assert!(is_granted(&guess.admit(Instant::now().into_std())));
+    guess
+}
+
 fn wait(guess: &mut Guess) -> std::pin::Pin<Box<impl Future<Output = ()> + use<>>> {
     let Admission::Later(turn) = guess.admit(Instant::now().into_std()) else { panic!("it need not wait") };
     let mut turn = Box::pin(turn.comes());
@@ -269,11 +274,7 @@ fn wait(guess: &mut Guess) -> std::pin::Pin<Box<impl Future<Output = ()> + use<>
 fn a_place_in_a_network_goes_to_the_next_when_its_48_has_none() {
     let now = Instant::now().into_std();
     let guess = guesses_of_a_48(2);
-    let admitted = |network| {
-        let mut guess = guess(network);
-        assert!(is_granted(&guess.admit(now)));
-        guess
-    };
+    let admitted = |network| admitted(guess(network));
     admitted(0).refused(now);
     let mut open: Vec<Guess> = (0..15).map(admitted).collect();
     let [mut first, mut second] = [guess(0), guess(0)];
@@ -292,11 +293,7 @@ fn a_place_in_a_network_goes_to_the_next_when_its_48_has_none() {
 fn a_place_in_a_48_goes_to_the_next_when_the_network_is_blocked() {
     let now = Instant::now().into_std();
     let guess = guesses_of_a_48(2);
-    let admitted = |network| {
-        let mut guess = guess(network);
-        assert!(is_granted(&guess.admit(now)));
-        guess
-    };
+    let admitted = |network| admitted(guess(network));
     admitted(0).refused(now);
     let mut open: Vec<Guess> = (1..16).map(admitted).collect();
     let (mut same, mut other) = ([guess(0), guess(0), guess(0)], guess(99));

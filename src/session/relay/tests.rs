@@ -11,10 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use super::*;
 use crate::drain;
 use crate::limits::Limits;
-use crate::names::{IslandName, NodeName, Protocol, SessionId, UserName};
-use crate::routing::{
-    Check, FailBack, Forward, Island, Islands, Node, NodePort, NodeTls, OperatorState, Policy, Probe,
-};
+use crate::names::{IslandName, Protocol, SessionId, UserName};
+use crate::routing::{Islands, NodePort};
 use crate::testkit::{log::Log, settings};
 
 /// What the function returns.
@@ -27,39 +25,6 @@ fn a_session_in_the_relay_is_small() {
     // tokio's own part of a task is about 100 octets, and the sum is rounded up to 128.
     assert!(size(relay) <= 264, "{}", size(relay));
     assert!(size_of::<After>() <= 240, "{}", size_of::<After>());
-}
-
-fn island() -> Island {
-    let node = Node {
-        name: NodeName::new("left"),
-        host: "left".into(),
-        imap_port: 143,
-        pop3_port: 110,
-        tls_name: String::new(),
-        weight: NonZeroU32::MIN,
-        rank: 1,
-        zone: None,
-        state: OperatorState::InService,
-    };
-    let second = Duration::from_secs(1);
-    Island {
-        name: IslandName::new("a"),
-        spellings: vec![IslandName::new("a")],
-        policy: Policy::Prefer,
-        fail_back: FailBack::Now,
-        tls: NodeTls::Off,
-        forward: Forward::Off,
-        ca: None,
-        connect_timeout: second,
-        greeting_timeout: second,
-        login_timeout: second,
-        hedge: None,
-        patience: Duration::ZERO,
-        disconnect_spread: Duration::ZERO,
-        max_login_rate: None,
-        probe: Probe { check: Check::Greeting, interval: second, timeout: second, fall: 3, rise: 2 },
-        nodes: vec![Arc::new(node)],
-    }
 }
 
 /// A session as the login hands it over, what the peers hold of it, and where it is counted.
@@ -76,7 +41,7 @@ struct Rig {
 fn rig() -> Rig {
     let (client, client_far) = duplex(64);
     let (node, node_far) = duplex(64);
-    let islands = Islands::new(vec![island()], None, Instant::now().into_std());
+    let islands = Islands::new(vec![settings::island(1)], None, Instant::now().into_std());
     let name = IslandName::new("a");
     let port = islands.find(&name).unwrap().ports(Protocol::Imap).next().unwrap();
     let one = NonZeroU32::new(1);
@@ -118,7 +83,7 @@ impl Rig {
         let said = self.log.text();
         assert_eq!(said.matches("session ended").count(), 1, "{said}");
         assert!(said.contains(words), "{words}: {said}");
-        assert!(said.contains("island=\"a\" node=\"left\""), "{said}");
+        assert!(said.contains("island=\"a\" node=\"node0\""), "{said}");
     }
 }
 
