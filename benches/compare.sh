@@ -24,8 +24,8 @@ PEERS_FOLDER=$BENCHES/peers
 USERS=1000
 PRINT=no ROUNDS=3 WORKS=hold,logins,alone,bulk,noop PEERS=haproxy,nginx,dovecot,perdition
 LOGINS=5000 PLAIN_LOGINS=15000 ALONE=1500 NOOPS=20000 AT_MOST=6s BULK=2s WARM_UP=200
-# A mailferry wants five descriptors for two sessions. A Perdition is a process for each session.
-HELD=$((DESCRIPTORS * 2 / 5 - 500))
+# A mailferry wants eleven descriptors for five sessions. A Perdition is a process for each session.
+HELD=$((DESCRIPTORS * 5 / 11 - 500))
 STEPS=1000,$((HELD / 2)),$HELD FORKED_STEPS=100,300,500 SETTLE=3s
 STATUS=0
 
