@@ -2,6 +2,8 @@
 //!
 //! No benchmark of time. Client and node are threads of their own, so that only mailferry's thread is counted.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints what it measures")]
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -2,6 +2,8 @@
 //!
 //! No benchmark of time. `cargo bench --bench memory` fills it with a million users; `-- --test` with a thousand.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints what it measures")]
+
 use std::time::Duration;
 
 use mailferry::directory::{Directory, Route, cache};
