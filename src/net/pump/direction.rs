@@ -25,6 +25,8 @@ pub(super) struct Direction {
     pub(super) may_splice: bool,
     /// Whether what comes next belongs to a burst most likely.
     is_bursting: bool,
+    /// Whether the destination has not sent on yet what it took: records of TLS that its socket would not take.
+    is_unsent: bool,
 }
 
 pub(super) enum State {
@@ -55,7 +57,15 @@ pub(super) enum Event {
 impl Direction {
     pub(super) fn new(rest: Vec<u8>) -> Self {
         let state = State::Open { rest: Rest::new(rest) };
-        Self { state, moved: 0, has_read: false, is_held: false, may_splice: true, is_bursting: false }
+        Self {
+            state,
+            moved: 0,
+            has_read: false,
+            is_held: false,
+            may_splice: true,
+            is_bursting: false,
+            is_unsent: false,
+        }
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -64,7 +74,10 @@ impl Direction {
 
     /// Whether the source is not read because the destination takes nothing.
     pub(super) fn is_stalled(&self) -> bool {
-        matches!(self.state, State::Open { rest: Some(_) })
+        match &self.state {
+            State::Open { rest } => rest.is_some() || self.is_unsent,
+            State::Closing | State::Discarding { .. } | State::Done => false,
+        }
     }
 
     /// What waits in a pipe waits in our own memory instead.
@@ -139,6 +152,12 @@ impl Direction {
             if let Err(error) = ready!(self.write_rest(cx, to, &mut is_burst)) {
                 return Poll::Ready(Event::WriteFailed(error));
             }
+            // Under TLS what was taken may still wait for the socket. If more were read now, that would wait behind it.
+            let sent_on = Pin::new(&mut *to).poll_flush(cx);
+            self.is_unsent = sent_on.is_pending();
+            if let Err(error) = ready!(sent_on) {
+                return Poll::Ready(Event::WriteFailed(error));
+            }
             if std::mem::take(&mut is_burst) && self.may_splice {
                 let moved = self.moved;
                 match self.splice(cx, from, to) {
@@ -157,13 +176,7 @@ impl Direction {
             }
             let mut buf = ReadBuf::new(scratch);
             match Pin::new(&mut *from).poll_read(cx, &mut buf) {
-                Poll::Pending => {
-                    // Nothing comes, so what was written should go: TLS may hold some of it back.
-                    return match ready!(Pin::new(to).poll_flush(cx)) {
-                        Ok(()) => Poll::Pending,
-                        Err(error) => Poll::Ready(Event::WriteFailed(error)),
-                    };
-                }
+                Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Event::SourceEnded(Some(error))),
                 Poll::Ready(Ok(())) if buf.filled().is_empty() => return Poll::Ready(Event::SourceEnded(None)),
                 Poll::Ready(Ok(())) => {

@@ -9,6 +9,7 @@ use super::*;
 
 #[cfg(target_os = "linux")]
 mod sockets;
+mod unsent;
 
 impl Breakable for DuplexStream {
     fn broken(&self) -> Option<io::Error> {
