@@ -82,6 +82,9 @@ impl Listener {
     /// The address is in use, not ours, or not permitted.
     pub fn bind(settings: &ListenerSettings, tls: Option<&Arc<ServerConfig>>) -> io::Result<Self> {
         let socket = listen::bind(settings.address)?;
+        if settings.tls == ListenerTls::Implicit {
+            listen::defer_accept(&socket)?;
+        }
         let address = socket.local_addr()?;
         let channel = match settings.tls {
             ListenerTls::Implicit => Channel::Tls,

@@ -157,6 +157,15 @@ fn folders_keep_to_what_they_are() {
 }
 
 #[test]
+fn one_file_alone_has_unsafe_code_with_its_proof() {
+    let files = rust_files("src");
+    let unsafe_ones: Vec<_> = files.iter().filter(|(_, text)| code(text).contains("unsafe")).collect();
+    let [(path, text)] = &unsafe_ones[..] else { panic!("unsafe code has one place") };
+    assert_eq!(path, Path::new("src/net/listen/defer.rs"), "unsafe code has one place");
+    assert_eq!((text.matches("unsafe {").count(), text.matches("// SAFETY:").count()), (1, 1));
+}
+
+#[test]
 fn files_open_with_what_they_are_and_stay_small() {
     let mut wrong = Vec::new();
     for (path, text) in rust_files("src") {

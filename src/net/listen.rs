@@ -2,6 +2,9 @@
 //!
 //! Options are set on the listener, because accepted sockets inherit them: one system call each, saved per connection.
 
+#[cfg(target_os = "linux")]
+mod defer;
+
 use std::io;
 use std::net::SocketAddr;
 
@@ -23,6 +26,19 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Has connections handed over together with their first octets, where the system can do that. Only for a door where
+/// clients speak first.
+///
+/// # Errors
+/// The system's.
+pub fn defer_accept(listener: &TcpListener) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    defer::defer(listener)?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = listener;
+    Ok(())
 }
 
 #[cfg(test)]

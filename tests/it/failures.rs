@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mailferry::routing::NodeTls;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use crate::client::Origin;
@@ -272,7 +273,9 @@ async fn a_node_that_refuses_before_it_has_seen_the_password_says_nothing_about_
 #[tokio::test]
 async fn clients_that_do_nothing_do_not_keep_mailferry_from_stopping() {
     let site = Site::with(&[FakeNode::dead().await]).await;
-    let no_handshake = tokio::net::TcpStream::connect(site.address(Door::ImapTls)).await.unwrap();
+    let mut no_handshake = tokio::net::TcpStream::connect(site.address(Door::ImapTls)).await.unwrap();
+    // The kernel keeps who says nothing at all to itself for a while.
+    no_handshake.write_all(&[0x16]).await.unwrap();
     let from = Origin::of(&no_handshake);
     let silent = site.greeted(Door::Pop3Tls).await;
     let mut polite = site.greeted(Door::ImapTls).await;
