@@ -19,6 +19,8 @@ pub struct Secret(Zeroizing<Vec<u8>>);
 impl Secret {
     /// Takes the octets over; they are wiped when the secret is dropped.
     pub fn new(octets: Vec<u8>) -> Self {
+        #[cfg(test)]
+        tests::watch(&octets);
         Self(Zeroizing::new(octets))
     }
 
@@ -91,6 +93,11 @@ fn strip_line_end(octets: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whoever makes a secret in a test of this crate is watched for it.
+    pub(super) fn watch(octets: &[u8]) {
+        crate::testkit::log::watch::secret(octets);
+    }
 
     #[test]
     fn a_password_is_its_file_without_its_last_line_end() {

@@ -47,6 +47,12 @@ fn search() -> &'static Search {
     Search::everywhere(&[BIND_PASSWORD, WRONG_PASSWORD])
 }
 
+/// What this thread will log.
+fn log() -> Log {
+    search();
+    Log::default()
+}
+
 fn directory(settings: ldap::Settings, tls: Option<Arc<ClientConfig>>) -> Directory {
     search();
     let cache = cache::Settings {
@@ -151,7 +157,7 @@ async fn a_bind_shows_what_is_hidden_from_others() {
 async fn r_log_01_a_refused_bind_is_unavailable_and_the_password_is_in_no_text() {
     let slapd = Slapd::start().await;
     let wrong = WRONG_PASSWORD;
-    let log = Log::default();
+    let log = log();
     let _guard = log.start();
     let cases = [
         (slapd.file("wrong", wrong), "invalidCredentials"),

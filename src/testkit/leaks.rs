@@ -141,7 +141,7 @@ fn places(protocol: Protocol) -> Vec<Vec<u8>> {
 /// All that is logged, at TRACE and by every library, while a client says this and closes.
 pub fn log_of_a_session(protocol: Protocol, manner: u8, said: Vec<u8>) -> String {
     let log = Log::default();
-    let _listening = log.start();
+    let _listening = log.listen();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let Ok(runtime) = runtime else { return String::new() };
     runtime.block_on(async {

@@ -3,7 +3,12 @@
 //!
 //! One subscriber serves the whole process, at TRACE and for every crate. It writes to the log of the thread, which is
 //! one test's, and shows each line to the search. With a subscriber for each test, an event that first happens in a test
-//! without one would be lost to all. It never keeps what nobody listens to.
+//! without one would be lost to all. There is never a log that nobody searches: in the tests of this crate's own modules
+//! `watch` looks for every secret, and elsewhere nobody can listen before the search has begun. What is found ends the
+//! process.
+
+#[cfg(test)]
+pub(crate) mod watch;
 
 use std::cell::RefCell;
 use std::io;
@@ -27,7 +32,16 @@ pub struct Listening(());
 
 impl Log {
     /// Takes what this thread logs from now on.
+    ///
+    /// # Panics
+    /// If nobody searches what is logged.
     pub fn start(&self) -> Listening {
+        assert!(cfg!(test) || OF_ALL_THREADS.get().is_some(), "call `Search::everywhere` before you listen");
+        self.listen()
+    }
+
+    /// The same, for one who searches it himself.
+    pub(super) fn listen(&self) -> Listening {
         subscribe();
         OF_THIS_THREAD.set(Some(self.clone()));
         Listening(())
@@ -77,7 +91,7 @@ impl Search {
         Self { forms, lines: AtomicU64::new(0), traces: AtomicU64::new(0), found: Mutex::default() }
     }
 
-    /// Through all that any thread of this process logs from the first call on. One for the whole process: later calls
+    /// Through all that any thread of this process logs from the first call on; what it finds ends the process. One for the whole process: later calls
     /// must be for the same secrets.
     ///
     /// # Panics
@@ -89,14 +103,16 @@ impl Search {
         search
     }
 
-    /// Looks through one line.
-    pub fn look(&self, line: &str) {
+    /// Looks through one line. Whether a secret is in it.
+    pub fn look(&self, line: &str) -> bool {
         self.lines.fetch_add(1, Ordering::Relaxed);
         self.traces.fetch_add(u64::from(line.starts_with("TRACE")), Ordering::Relaxed);
-        if let Some(form) = self.forms.iter().find(|form| line.contains(form.as_str())) {
+        let form = self.forms.iter().find(|form| line.contains(form.as_str()));
+        if let Some(form) = form {
             let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
             found.get_or_insert_with(|| format!("{form:?} in {line}"));
         }
+        form.is_some()
     }
 
     /// Lines so far.
@@ -134,6 +150,13 @@ fn subscribe() {
     });
 }
 
+/// Ends the process, because a secret is in this line. A panic would end a task that perhaps nobody waits for.
+fn end(line: &str) {
+    // Not by a macro, whose words the harness would keep for itself.
+    let _ = io::Write::write_all(&mut io::stderr(), format!("a secret is in the log: {line}\n").as_bytes());
+    std::process::exit(1);
+}
+
 /// Gets one whole line at a time.
 struct Lines;
 
@@ -144,9 +167,12 @@ impl io::Write for Lines {
                 log.octets().extend_from_slice(octets);
             }
         });
-        if let Some(search) = OF_ALL_THREADS.get() {
-            search.look(&String::from_utf8_lossy(octets));
+        let line = String::from_utf8_lossy(octets);
+        if OF_ALL_THREADS.get().is_some_and(|search| search.look(&line)) {
+            end(&line);
         }
+        #[cfg(test)]
+        watch::line(&line);
         Ok(octets.len())
     }
 

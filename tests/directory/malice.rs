@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::slapd::{PATIENCE, Slapd};
-use super::{Log, directory, locate, settings, who_answers};
+use super::{directory, locate, log, settings, who_answers};
 
 /// For searches that are never answered.
 const SHORT: Duration = Duration::from_secs(1);
@@ -122,7 +122,7 @@ fn assert_printable(text: &str) {
 
 #[tokio::test]
 async fn entries_with_evil_values_are_ambiguous() {
-    let log = Log::default();
+    let log = log();
     let _guard = log.start();
     let (good, long) = (&b"a"[..], vec![b'x'; 1024 * 1024]);
     let many: Vec<Vec<u8>> = (0..10_000).map(|number: u32| number.to_string().into_bytes()).collect();
@@ -172,7 +172,7 @@ async fn entries_with_evil_values_are_ambiguous() {
 async fn servers_gone_mad_are_unavailable_and_harm_nobody() {
     note_panics();
     let slapd = Slapd::start().await;
-    let log = Log::default();
+    let log = log();
     let _guard = log.start();
     let small = |id| entry(id, b"uid=bob", &[attribute("mailHost", &[b"a"])]);
     let nested = |levels: usize| -> Vec<u8> {

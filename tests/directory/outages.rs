@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use super::slapd::{BIND_DN, BIND_PASSWORD, Slapd, eventually};
-use super::{Log, directory, island, settings, unavailable, who_answers};
+use super::{directory, island, log, settings, unavailable, who_answers};
 
 /// For whatever is meant to time out.
 const SHORT: Duration = Duration::from_secs(2);
@@ -72,7 +72,7 @@ async fn the_next_server_takes_over_from_a_dead_one_and_the_first_is_used_again_
     let (mut first, second) = (Slapd::start().await, Slapd::start().await);
     let (one, two) = (first.ldap().to_string(), second.ldap().to_string());
     let directory = directory(settings(vec![first.ldap(), second.ldap()]), None);
-    let log = Log::default();
+    let log = log();
     let _guard = log.start();
     assert_eq!(who_answers(&directory, "bob").await, one);
     first.kill();
@@ -123,7 +123,7 @@ async fn a_frozen_server_is_left_for_the_next_one_and_asked_again_when_it_answer
     let (first, second) = (Slapd::start().await, Slapd::start().await);
     let (one, two) = (first.ldap().to_string(), second.ldap().to_string());
     let directory = directory(ldap::Settings { timeout: SHORT, ..settings(vec![first.ldap(), second.ldap()]) }, None);
-    let log = Log::default();
+    let log = log();
     let _guard = log.start();
     assert_eq!(who_answers(&directory, "bob").await, one);
     first.freeze().await;
