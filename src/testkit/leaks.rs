@@ -173,7 +173,8 @@ async fn client(stream: DuplexStream, said: Vec<u8>) {
     let (_, _) = tokio::join!(speak, read.read_to_end(&mut heard));
 }
 
-fn context(manner: u8) -> Arc<Context> {
+/// What a session needs, with a node in memory that has this manner.
+pub(crate) fn context(manner: u8) -> Arc<Context> {
     let cache = cache::Settings {
         capacity: 10,
         ttl: Duration::from_secs(300),
