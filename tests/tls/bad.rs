@@ -1,14 +1,14 @@
 //! Peers that end early, lie, or stop reading.
 
 use std::future::poll_fn;
-use std::io::{ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::pin::Pin;
 use std::task::Poll;
 
 use rustls::client::ClientConnection;
 use rustls::{AlertDescription, Error};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::bench::{
@@ -247,6 +247,57 @@ async fn a_peer_that_does_not_read_stops_us_and_misses_nothing() {
         soon(stream.read_to_end(&mut heard)).await.unwrap();
         assert_same(&heard, &data, "all of it");
         soon(served).await.unwrap().unwrap();
+    }
+}
+
+/// So that what waits goes in many small parts: with large buffers the kernel takes all of it at once, or nothing.
+#[tokio::test]
+async fn a_peer_that_reads_in_sips_through_small_buffers_misses_nothing() {
+    const SMALL: usize = 4096;
+    for version in 0..VERSIONS.len() {
+        let data = data(1 << 20);
+        let said = data.clone();
+        let (listener, address) = listener().await;
+        let served = tokio::spawn(async move {
+            let (socket, _) = listener.accept().await?;
+            socket2::SockRef::from(&socket).set_send_buffer_size(SMALL)?;
+            let stream = mailferry::net::Stream::Clear(socket);
+            let mut stream = stream.accept_tls(server_config(version), Vec::new(), b"").await?;
+            let (mut sent, mut waits) = (0, 0);
+            poll_fn(|cx| {
+                while sent < said.len() {
+                    let Poll::Ready(count) = Pin::new(&mut stream).poll_write(cx, &said[sent..])? else {
+                        waits += 1;
+                        return Poll::Pending;
+                    };
+                    sent += count;
+                }
+                Poll::Ready(io::Result::Ok(()))
+            })
+            .await?;
+            // There is something left of the last part, and close_notify stands behind it.
+            stream.shutdown().await?;
+            Ok::<_, io::Error>(waits)
+        });
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(SMALL as u32).unwrap();
+        let socket = socket.connect(address).await.unwrap();
+        let connector = TlsConnector::from(client_config(version));
+        let mut stream = soon(connector.connect(localhost(), socket)).await.unwrap();
+        let mut heard = Vec::new();
+        let hear = async {
+            let mut sip = [0; 1000];
+            loop {
+                match stream.read(&mut sip).await.unwrap() {
+                    0 => break,
+                    count => heard.extend_from_slice(&sip[..count]),
+                }
+            }
+        };
+        soon(hear).await;
+        assert_same(&heard, &data, "all of it, and an end in order");
+        let waits = soon(served).await.unwrap().unwrap();
+        assert!(waits > 3 * (data.len() / (64 * 1024)), "only {waits} waits: nothing went in parts");
     }
 }
 
