@@ -249,3 +249,115 @@ async fn a_client_that_takes_nothing_pins_no_more_than_300_kib_and_no_pipe() {
         }
     }
 }
+
+/// A copy with octets in its pipe, because its client takes none, and what the node has sent by then.
+struct Stalled {
+    client: TcpStream,
+    client_far: Socket,
+    node: TcpStream,
+    node_far: Socket,
+    pump: Pump,
+    sent: Vec<u8>,
+}
+
+async fn stalled() -> Stalled {
+    let (client, client_far) = connection().await;
+    let (node, node_far) = connection().await;
+    let (client_far, node_far) = (Socket(client_far, Way::Splice), Socket(node_far, Way::Splice));
+    let mut stalled =
+        Stalled { client, client_far, node, node_far, pump: Pump::new(Vec::new(), Vec::new()), sent: octets(MUCH) };
+    // All that the kernel takes, so that it is a burst from the first look on.
+    let mut sent = 0;
+    stalled.node.writable().await.unwrap();
+    while let Ok(count) = stalled.node.try_write(&stalled.sent[sent..]) {
+        sent += count;
+    }
+    stalled.sent.truncate(sent);
+    stalled.until(Stalled::is_in_pipe).await;
+    assert_eq!(pipe::in_use(), 1);
+    stalled
+}
+
+impl Stalled {
+    fn is_in_pipe(&self) -> bool {
+        matches!(&self.pump.to_client.state, State::Open { rest: Some(rest) } if matches!(**rest, Rest::InPipe(_)))
+    }
+
+    /// Lets the copy go on until this is so, before it is over.
+    async fn until(&mut self, is_so: impl Fn(&Self) -> bool) {
+        let going_on = std::future::poll_fn(|cx| {
+            let Self { pump, client_far, node_far, .. } = self;
+            assert!(pump.poll(cx, client_far, node_far, |_| Duration::ZERO).is_pending(), "it is over");
+            if is_so(self) { Poll::Ready(()) } else { Poll::Pending }
+        });
+        in_time(going_on).await;
+    }
+
+    /// What is ours to be written to the client still.
+    fn kept(&self) -> usize {
+        let State::Open { rest: Some(rest) } = &self.pump.to_client.state else { return 0 };
+        let Rest::Octets { octets, written } = &**rest else { panic!("a pipe is held") };
+        octets.len() - written
+    }
+
+    /// Lets the copy end, and gives back how, with all that the client hears by then.
+    async fn end(mut self) -> (Ended, Vec<u8>) {
+        let mut heard = Vec::new();
+        let Self { client, client_far, node_far, pump, .. } = &mut self;
+        let run = pump.run(client_far, node_far, |_| Duration::ZERO);
+        let hear = async {
+            client.read_to_end(&mut heard).await.unwrap();
+            client.shutdown().await.unwrap();
+        };
+        let (ended, ()) = in_time(async { tokio::join!(run, hear) }).await;
+        assert_eq!(pipe::in_use(), 0);
+        (ended, heard)
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_sending_side_while_octets_wait_in_a_pipe_gets_them_and_the_rest() {
+    let _alone = alone().await;
+    let mut stalled = stalled().await;
+    stalled.client.shutdown().await.unwrap();
+    stalled.until(|it| it.pump.ended().is_some()).await;
+    assert_eq!(pipe::in_use(), 0, "a pipe is held for a client that may take its time");
+    assert!(stalled.kept() > 0);
+    assert_eq!(in_time(stalled.node.read(&mut [0])).await.unwrap(), 0, "the end is passed on");
+    stalled.node.shutdown().await.unwrap();
+    let sent = stalled.sent.clone();
+    let (ended, heard) = stalled.end().await;
+    assert!(heard == sent, "{} of {}", heard.len(), sent.len());
+    assert_eq!((ended.by, ended.error.is_none()), (Peer::Client, true));
+}
+
+#[tokio::test]
+async fn what_waits_in_a_pipe_reaches_the_client_of_a_node_that_was_reset() {
+    let _alone = alone().await;
+    let mut stalled = stalled().await;
+    SockRef::from(&stalled.node).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(std::mem::replace(&mut stalled.node, connection().await.0));
+    // The node's side is not read now: it is this that meets the reset.
+    stalled.client.write_all(b"a NOOP\r\n").await.unwrap();
+    stalled.until(|it| it.pump.ended().is_some()).await;
+    assert_eq!(pipe::in_use(), 0, "a pipe is held for a client that may take its time");
+    let all = usize::try_from(stalled.pump.to_client()).unwrap() + stalled.kept();
+    assert!(stalled.kept() > 0, "what was in the pipe is lost");
+    let sent = stalled.sent.clone();
+    let (ended, heard) = stalled.end().await;
+    // And what had arrived here, which a reset does not take back.
+    assert!(heard.len() >= all && heard == sent[..heard.len()], "{} of {all}", heard.len());
+    assert_eq!((ended.by, ended.error.is_some()), (Peer::Node, true));
+}
+
+#[tokio::test]
+async fn a_client_that_is_reset_while_octets_wait_in_a_pipe_leaves_no_pipe() {
+    let _alone = alone().await;
+    let mut stalled = stalled().await;
+    SockRef::from(&stalled.client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(std::mem::replace(&mut stalled.client, connection().await.0));
+    let Stalled { client_far, node_far, pump, .. } = &mut stalled;
+    let ended = in_time(pump.run(client_far, node_far, |_| Duration::ZERO)).await;
+    assert_eq!((ended.by, ended.error.is_some()), (Peer::Client, true));
+    assert_eq!(pipe::in_use(), 0, "the session may live on in its last record");
+}
