@@ -1,8 +1,11 @@
 //! What a stranger costs: memory before the login, and descriptors.
 
+use std::ops::Range;
+
 use base64::Engine;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -28,6 +31,8 @@ enum Evil {
     Hello(usize),
     /// Sends this under TLS, and then a record that never ends.
     SendsAndHalfARecord(fn() -> Vec<u8>),
+    /// Sends [`refused`], and under TLS half a record behind it, and waits for the answers.
+    IsRefused,
 }
 
 fn quoted_pairs(start: &str, len: usize) -> Vec<u8> {
@@ -60,13 +65,23 @@ fn ahead() -> Vec<u8> {
     [b"a LOGIN alice ahead-Pa55\r\n".as_slice(), &vec![b'x'; 70 * 1024]].concat()
 }
 
-/// A login that is refused when all of this has come: then an ID is read from what was held.
+/// Commands behind a login that is refused, which are answered after it.
+const BEHIND: usize = 3500;
+
+/// A login that is refused when all of this has come: then commands and an ID are read from what was held.
 fn refused() -> Vec<u8> {
-    let mut octets = b"a LOGIN nobody ahead-Pa55\r\n".to_vec();
-    while octets.len() < 28 * 1024 {
-        octets.extend_from_slice(b"b NOOP\r\n");
+    [b"a LOGIN nobody ahead-Pa55\r\n".to_vec(), b"b NOOP\r\n".repeat(BEHIND), id()].concat()
+}
+
+/// Reads the answers to [`refused`].
+async fn answers(stream: &mut (impl AsyncRead + Unpin)) {
+    let mut lines = BufReader::new(stream).lines();
+    let mut answered = 0;
+    while answered < BEHIND {
+        let line =
+            timeout(DEADLINE * 2, lines.next_line()).await.expect("no answer in time").unwrap().expect("the end");
+        answered += usize::from(line.starts_with("b OK"));
     }
-    [octets, id()].concat()
 }
 
 /// A login with the largest token, that is not answered, and more behind it than is held.
@@ -100,8 +115,8 @@ fn endless_hello(len: usize) -> Vec<u8> {
     hello.chunks(16 * 1024).flat_map(record).collect()
 }
 
-/// One connection in its worst state.
-async fn misbehave(process: &Process, way: Way, evil: Evil, number: u16) -> Box<dyn Send> {
+/// One connection in its worst state, as soon as the task has ended.
+async fn misbehave(process: &Process, way: Way, evil: Evil, number: u16) -> JoinHandle<Box<dyn Send>> {
     let mut socket = process.connect(way, number).await;
     if way != Way::Tls {
         greeting(&mut socket).await;
@@ -113,27 +128,44 @@ async fn misbehave(process: &Process, way: Way, evil: Evil, number: u16) -> Box<
     match evil {
         Evil::Hello(len) => {
             write(&mut socket, &endless_hello(len)).await;
-            Box::new(socket)
+            holding(socket)
         }
         Evil::Sends(octets) if way == Way::Clear => {
             write(&mut socket, &octets()).await;
-            Box::new(socket)
+            holding(socket)
         }
-        Evil::Sends(octets) | Evil::SendsAndHalfARecord(octets) => {
+        Evil::IsRefused if way == Way::Clear => {
+            write(&mut socket, &refused()).await;
+            tokio::spawn(async move {
+                answers(&mut socket).await;
+                Box::new(socket) as Box<dyn Send>
+            })
+        }
+        Evil::Sends(_) | Evil::SendsAndHalfARecord(_) | Evil::IsRefused => {
             let connector = TlsConnector::from(process.client_tls());
             let mut stream = connector.connect("localhost".try_into().unwrap(), socket).await.unwrap();
             if way == Way::Tls {
                 greeting(&mut stream).await;
             }
+            let octets =
+                if let Evil::Sends(octets) | Evil::SendsAndHalfARecord(octets) = evil { octets } else { refused };
             write(&mut stream, &octets()).await;
-            let (mut socket, tls) = stream.into_inner();
-            if matches!(evil, Evil::SendsAndHalfARecord(_)) {
+            if !matches!(evil, Evil::Sends(_)) {
                 let record = [&[0x17, 3, 3, 0x40, 0x10][..], &vec![0; 0x4000]].concat();
-                write(&mut socket, &record).await;
+                write(stream.get_mut().0, &record).await;
             }
-            Box::new((socket, tls))
+            tokio::spawn(async move {
+                if matches!(evil, Evil::IsRefused) {
+                    answers(&mut stream).await;
+                }
+                Box::new(stream) as Box<dyn Send>
+            })
         }
     }
+}
+
+fn holding(socket: TcpStream) -> JoinHandle<Box<dyn Send>> {
+    tokio::spawn(async { Box::new(socket) as Box<dyn Send> })
 }
 
 /// What one connection costs of the process's memory, in octets.
@@ -144,15 +176,16 @@ async fn cost(way: Way, evil: Evil) -> u64 {
     })
     .await;
     let process = Process::start(silent.port, (20_000, 20_000)).await;
-    let mut held: Vec<Box<dyn Send>> = Vec::new();
-    for number in 0..WARM_UP {
-        held.push(misbehave(&process, way, evil, number).await);
-    }
-    let before = process.memory().await;
-    for number in WARM_UP..WARM_UP + MEASURED {
-        held.push(misbehave(&process, way, evil, number).await);
-    }
-    let after = process.memory().await;
+    let hold = async |numbers: Range<u16>| {
+        let mut held = Vec::new();
+        for number in numbers {
+            held.push(misbehave(&process, way, evil, number).await);
+        }
+        let held: Vec<_> = futures_util::future::try_join_all(held).await.unwrap();
+        (held, process.memory().await)
+    };
+    let (_some, before) = hold(0..WARM_UP).await;
+    let (_more, after) = hold(WARM_UP..WARM_UP + MEASURED).await;
     assert!(process.lines(&["session ended"]).is_empty(), "{way:?}, {evil:?}: somebody is not there");
     (after - before) / u64::from(MEASURED)
 }
@@ -166,7 +199,7 @@ async fn r_imap_11_a_connection_before_its_login_holds_at_most_128_kib_whatever_
         ("a SASL response", Way::Clear, Evil::Sends(sasl)),
         ("a line with literals", Way::Clear, Evil::Sends(line)),
         ("octets ahead", Way::Clear, Evil::Sends(ahead)),
-        ("octets ahead of a refusal", Way::Clear, Evil::Sends(refused)),
+        ("octets ahead of a refusal", Way::Clear, Evil::IsRefused),
         ("a handshake", Way::Tls, Evil::Hello(60 * 1024)),
         ("a handshake behind STARTTLS", Way::StartTls, Evil::Hello(60 * 1024)),
         ("silence under TLS", Way::Tls, Evil::Sends(Vec::new)),
@@ -175,7 +208,7 @@ async fn r_imap_11_a_connection_before_its_login_holds_at_most_128_kib_whatever_
         ("a line with literals under TLS", Way::Tls, Evil::SendsAndHalfARecord(line)),
         ("octets ahead under TLS", Way::Tls, Evil::SendsAndHalfARecord(ahead)),
         ("a token and octets ahead under TLS", Way::Tls, Evil::SendsAndHalfARecord(token)),
-        ("octets ahead of a refusal under TLS", Way::StartTls, Evil::SendsAndHalfARecord(refused)),
+        ("octets ahead of a refusal under TLS", Way::StartTls, Evil::IsRefused),
     ] {
         found.push((name, cost(way, evil).await));
     }
