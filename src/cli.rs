@@ -16,6 +16,7 @@ use crate::app::{self, App};
 use crate::config::reference::shown;
 use crate::config::{self, Settings};
 use crate::directory::{Found, Located, LookupError};
+use crate::import;
 use crate::logging;
 use crate::names::{Protocol, UserName, ZoneName};
 use crate::routing::{FailBack, Island, Islands, OperatorState, Policy, Table};
@@ -93,6 +94,9 @@ enum Command {
         #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
         config: PathBuf,
     },
+    /// Turn another proxy's configuration into a proxy.toml to begin with.
+    #[command(subcommand)]
+    Import(import::command::Proxy),
 }
 
 /// Runs the command line and says with which code the process ends.
@@ -101,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Run { config } => run(&config),
         Command::Check { config } => check(&config),
         Command::Route { user, listener, config } => route(&user, listener, &config),
+        Command::Import(proxy) => Ok(import::command::run(&proxy)),
     };
     done.unwrap_or_else(|code| code)
 }

@@ -25,10 +25,12 @@ pub mod probe;
 pub mod server;
 pub mod session;
 
-// The file that the operator writes (floor 5), and what makes a process of it all (floors 6 and 7).
+// The file that the operator writes (floor 5), other proxies' files that become it, and what makes a process of it all
+// (floors 6 and 7).
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod import;
 
 #[cfg(feature = "testkit")]
 pub mod testkit;

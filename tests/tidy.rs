@@ -13,7 +13,7 @@ use std::path::Path;
 use self::files::rust_files;
 
 /// Which of our modules a module may import. A module of a folder counts as the folder.
-const FLOORS: [(&str, &[&str]); 18] = [
+const FLOORS: [(&str, &[&str]); 19] = [
     ("names", &[]),
     ("pace", &[]),
     ("secret", &[]),
@@ -61,7 +61,8 @@ const FLOORS: [(&str, &[&str]); 18] = [
             "drain",
         ],
     ),
-    ("cli", &["app", "config", "directory", "routing", "usernames", "names", "logging"]),
+    ("import", &["config"]),
+    ("cli", &["import", "app", "config", "directory", "routing", "usernames", "names", "logging"]),
     (
         "testkit",
         &["limits", "usernames", "session", "net", "directory", "routing", "proto", "names", "secret", "drain"],
