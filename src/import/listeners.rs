@@ -74,7 +74,7 @@ pub(super) enum Tls {
     Off,
     /// Who wants.
     Offered,
-    StartTls,
+    Demanded,
     Implicit,
 }
 
@@ -90,7 +90,7 @@ pub(super) fn tls(source: &Source, service: Service, side: &str) -> Tls {
     if !is_set && service.is_secure() || has("ssl", "") {
         Tls::Implicit
     } else if has("tls", "_force") {
-        Tls::StartTls
+        Tls::Demanded
     } else if has("tls", "") {
         Tls::Offered
     } else {
@@ -236,7 +236,7 @@ fn door(source: &Source, draft: &mut Draft, door: (usize, Service, SocketAddr), 
     let tls = tls(source, service, "listen");
     let word = match tls {
         Tls::Off => "off",
-        Tls::Offered | Tls::StartTls => "starttls",
+        Tls::Offered | Tls::Demanded => "starttls",
         Tls::Implicit => "implicit",
     };
     let part = Part::Listener(place);

@@ -29,7 +29,7 @@ fn encryption(source: &Source, draft: &mut Draft) {
     let safest = ways.iter().copied().max().unwrap_or(Tls::Off);
     let word = match safest {
         Tls::Off => "off",
-        Tls::Offered | Tls::StartTls => "starttls",
+        Tls::Offered | Tls::Demanded => "starttls",
         Tls::Implicit => "implicit",
     };
     draft.set(PART, "tls", quoted(word));
@@ -42,9 +42,9 @@ fn encryption(source: &Source, draft: &mut Draft) {
     match safest {
         Tls::Off => draft.judge(PART, "passwords go to nodes in clear text, as they did; better tls = \"starttls\""),
         Tls::Offered => {
-            draft.judge(PART, "Perdition went without STARTTLS where a node had none; mailferry demands it")
+            draft.judge(PART, "Perdition went without STARTTLS where a node had none; mailferry demands it");
         }
-        Tls::StartTls | Tls::Implicit => {}
+        Tls::Demanded | Tls::Implicit => {}
     }
     let shown = |name: &str| format!("perdition: {}", source.shown(name));
     if safest == Tls::Off {
