@@ -7,14 +7,20 @@ COPY . .
 RUN cargo build --release --locked --bin mailferry
 
 FROM debian:bookworm-slim
-# For directories and nodes whose certificates come from a public authority.
+# For directories and nodes whose certificates come from a public authority. The folders are for what mailferry keeps, and
+# for its sockets.
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10143 --no-create-home --shell /usr/sbin/nologin mailferry
-COPY --from=builder /src/target/release/mailferry /usr/local/bin/mailferry
+    && useradd --system --uid 10143 --user-group --no-create-home --shell /usr/sbin/nologin mailferry \
+    && install --directory --owner mailferry --group mailferry --mode 750 /var/lib/mailferry /run/mailferry
+COPY --from=builder /src/target/release/mailferry /usr/bin/mailferry
 
 # The ports of mail are below 1024, and this user is not root. Where the container engine does not set
 # net.ipv4.ip_unprivileged_port_start=0, listen on higher ports and publish them as these.
-USER mailferry
+# A number, so that who starts it can see that it is not root.
+USER 10143:10143
 EXPOSE 143 993 110 995
+# Whether it greets. On a port where the greeting comes in clear text: tls = "starttls" or "off".
+ENV MAILFERRY_HEALTH_PORT=143
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/$MAILFERRY_HEALTH_PORT && read -r -t 4 greeting <&3 && [[ $greeting == '* OK'* || $greeting == '+OK'* ]]"]
 ENTRYPOINT ["mailferry"]
 CMD ["run", "--config", "/etc/mailferry/proxy.toml"]
