@@ -148,9 +148,24 @@ fn what_is_no_configuration_is_refused() {
     assert_eq!(refusal(&[0x7f, b'E', b'L', b'F', 0]), NoConfiguration::Binary);
     assert_eq!(refusal(&vec![b'#'; MAX_LEN + 1]), NoConfiguration::TooLarge);
     assert!(perdition(&vec![b'#'; MAX_LEN], None).is_ok());
-    // As long as it may be, and as many lines.
-    let many = "bind_address 127.0.0.1\n".repeat(MAX_LEN / 23);
-    assert_accepted(&import(&many).toml);
+    assert_eq!(refusal("q\n".repeat(1001).as_bytes()), NoConfiguration::TooManyLines);
+    assert_eq!(refusal("x\n".repeat(MAX_LEN / 2).as_bytes()), NoConfiguration::TooManyLines);
+    assert_accepted(&import(&"q\n".repeat(1000)).toml);
+    // The longest values, in which each word is looked at.
+    for (option, word) in [
+        ("bind_address", "127.0.0.1:1,"),
+        ("outgoing_server", "a,"),
+        ("imap_capability", "A "),
+        ("query_key", "\\\\u,"),
+        ("map_library_opt", "ldap://a/?a?b?(a=%s)"),
+    ] {
+        let value = word.repeat(4096 / word.len());
+        let imported = import(&format!("map_library ldap\n{option} {value}\n"));
+        assert_accepted(&imported.toml);
+        assert_eq!(imported.troubles, [], "{option}");
+        let imported = import(&format!("{option} {value}{value}\n"));
+        assert_eq!(imported.troubles.len(), 1, "{option}");
+    }
 }
 
 /// Octets of which configurations and their syntax are made.
@@ -170,7 +185,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
     #[test]
     fn whatever_was_read_what_comes_out_is_a_configuration(text in text()) {
         let imported = import(&text);

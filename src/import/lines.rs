@@ -9,6 +9,9 @@ use super::options::{self, Known, Takes};
 /// Longest name that is repeated, in characters.
 const NAME_MAX: usize = 40;
 
+/// Longest value, in octets. The longest that is useful is an LDAP URL.
+const VALUE_MAX: usize = 4096;
+
 /// One option.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -26,9 +29,14 @@ pub struct Trouble {
     pub message: String,
 }
 
-pub(super) fn read(text: &str) -> (Vec<Entry>, Vec<Trouble>) {
+/// `None`: more than [`super::LINES_MAX`] lines with options.
+pub(super) fn read(text: &str) -> Option<(Vec<Entry>, Vec<Trouble>)> {
     let (mut entries, mut troubles) = (Vec::new(), Vec::new());
-    for (line, words) in logical(text) {
+    let lines = logical(text);
+    if lines.len() > super::LINES_MAX {
+        return None;
+    }
+    for (line, words) in lines {
         match words.ok_or_else(|| "a quote is opened and never closed".to_owned()).and_then(|words| entry(line, &words))
         {
             Ok(Some(entry)) => entries.push(entry),
@@ -36,7 +44,7 @@ pub(super) fn read(text: &str) -> (Vec<Entry>, Vec<Trouble>) {
             Err(message) => troubles.push(Trouble { line, message }),
         }
     }
-    (entries, troubles)
+    Some((entries, troubles))
 }
 
 /// Key and value of a line without its quotes. The space that parted them was neither quoted nor escaped.
@@ -150,6 +158,9 @@ fn entry(line: usize, words: &Words) -> Result<Option<Entry>, String> {
         return Err(format!("unknown option {shown}{near}"));
     };
     let name = option.name;
+    if value.len() > VALUE_MAX {
+        return Err(format!("the value of {name} is longer than {VALUE_MAX} octets"));
+    }
     if value.contains(char::REPLACEMENT_CHARACTER) {
         return Err(format!("the value of {name} is not UTF-8"));
     }
@@ -169,7 +180,7 @@ mod tests {
 
     /// What is read of one text: each option as `NAME=VALUE`, each trouble as `LINE!`.
     fn of(text: &str) -> Vec<String> {
-        let (entries, troubles) = read(text);
+        let (entries, troubles) = read(text).unwrap();
         let entries = entries.iter().map(|entry| format!("{}={}", entry.option.name, entry.value));
         entries.chain(troubles.iter().map(|trouble| format!("{}!", trouble.line))).collect()
     }
@@ -227,13 +238,13 @@ mod tests {
             "-",
             "ok_lin x",
         ] {
-            let (entries, troubles) = read(&format!("debug\n{wrong}\nquiet"));
+            let (entries, troubles) = read(&format!("debug\n{wrong}\nquiet")).unwrap();
             assert_eq!(entries.len(), 2, "{wrong}");
             assert_eq!((troubles.len(), troubles[0].line), (1, 2), "{wrong}");
             assert!(!troubles[0].message.contains("swordfish"), "{troubles:?}");
         }
-        assert!(read("ok_lin x").1[0].message.ends_with("did you mean ok_line?"));
-        let long = read(&"x\u{1b}".repeat(10_000)).1;
+        assert!(read("ok_lin x").unwrap().1[0].message.ends_with("did you mean ok_line?"));
+        let long = read(&"x\u{1b}".repeat(10_000)).unwrap().1;
         assert!(long[0].message.len() < 400 && !long[0].message.contains('\u{1b}'), "{}", long[0].message.len());
     }
 }

@@ -24,6 +24,9 @@ pub enum Service {
     Managesieve,
 }
 
+/// Most addresses for which listeners are written.
+const ADDRESSES_MAX: usize = 32;
+
 /// All that mailferry can take over.
 const ALL: [Service; 4] = [Service::Imap4, Service::Imap4s, Service::Pop3, Service::Pop3s];
 
@@ -214,7 +217,13 @@ fn addresses(source: &Source, service: Service, draft: &mut Draft) -> Vec<Socket
         return vec![SocketAddr::new(everywhere, own)];
     }
     let mut addresses = Vec::new();
-    for word in words {
+    if words.len() > ADDRESSES_MAX {
+        draft.judge(
+            part,
+            &format!("bind_address has more than {ADDRESSES_MAX} addresses: write a listener for each other one"),
+        );
+    }
+    for word in words.into_iter().take(ADDRESSES_MAX) {
         let (host, said) = host_and_port(word);
         match (host.parse::<IpAddr>(), said.map_or(Some(own), port)) {
             (Ok(host), Some(port)) => addresses.push(SocketAddr::new(host, port)),

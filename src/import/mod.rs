@@ -24,6 +24,9 @@ pub use listeners::Service;
 /// Largest configuration that is read, in octets. Perdition's sample has 18 000.
 pub const MAX_LEN: usize = 256 * 1024;
 
+/// Most lines with options that are read. There are 69 options.
+const LINES_MAX: usize = 1000;
+
 /// What came of a configuration.
 #[derive(Debug)]
 pub struct Imported {
@@ -46,6 +49,9 @@ pub enum NoConfiguration {
     /// More than [`MAX_LEN`].
     #[error("larger than {MAX_LEN} octets: this is no perdition.conf")]
     TooLarge,
+    /// More lines with something in them than a configuration has.
+    #[error("more than {LINES_MAX} lines with options: this is no perdition.conf")]
+    TooManyLines,
     /// It has a NUL.
     #[error("not a text: it has octets that no configuration has")]
     Binary,
@@ -100,7 +106,8 @@ pub fn perdition(octets: &[u8], services: Option<&[Service]>) -> Result<Imported
     if octets.contains(&0) {
         return Err(NoConfiguration::Binary);
     }
-    let (entries, mut troubles) = lines::read(&String::from_utf8_lossy(octets));
+    let read = lines::read(&String::from_utf8_lossy(octets)).ok_or(NoConfiguration::TooManyLines)?;
+    let (entries, mut troubles) = read;
     let mut source = Source { entries, services: Vec::new() };
     source.services = listeners::services(&source, services);
     let mut draft = Draft::new();

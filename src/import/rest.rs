@@ -6,6 +6,9 @@ use super::{Source, listeners};
 
 const HOUR: u64 = 3600;
 
+/// Most words of a capability string that are looked at.
+const WORDS_MAX: usize = 64;
+
 pub(super) fn translate(source: &Source, draft: &mut Draft) {
     draft.judge(
         Part::Server,
@@ -57,7 +60,7 @@ fn capabilities(source: &Source, draft: &mut Draft) {
             !word.eq_ignore_ascii_case("IMAP4")
                 && trial.attempt(|draft| draft.set(Part::Server, key, super::draft::list([*word]))).is_ok()
         };
-        let words: Vec<&str> = words.into_iter().filter(is_for_nodes).collect();
+        let words: Vec<&str> = words.into_iter().take(WORDS_MAX).filter(is_for_nodes).collect();
         let shown = source.shown(name);
         draft.note(
             Part::Server,
