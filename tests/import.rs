@@ -244,8 +244,8 @@ fn the_command_prints_the_file_and_its_code_says_what_came_of_it() {
     }
     let (code, out, _) = mailferry(&["import", "perdition", "-"], b"--outgoing_server=10.9.8.7\n");
     assert!(code == 0 && out.contains("10.9.8.7"), "{out}");
-    let (code, ..) = mailferry(&["import", "perdition", "-"], &vec![b'#'; MAX_LEN + 1]);
-    assert_eq!(code, 65);
+    let (code, _, err) = mailferry(&["import", "perdition", "-"], &vec![b'#'; MAX_LEN + 1]);
+    assert!(code == 65 && err.starts_with("standard input: larger than "), "{err}");
 }
 
 #[test]

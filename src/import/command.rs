@@ -54,10 +54,11 @@ Examples:
 /// Does what the command line asks for, and says with which code the process ends.
 pub fn run(proxy: &Proxy) -> ExitCode {
     let Proxy::Perdition { file, protocol } = proxy;
+    let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
     let octets = match read(file) {
         Ok(octets) => octets,
         Err(error) => {
-            complain(&format!("{}: cannot be read: {error}", file.display()));
+            complain(&format!("{name}: cannot be read: {error}"));
             return ExitCode::from(EXIT_UNREADABLE);
         }
     };
@@ -66,14 +67,14 @@ pub fn run(proxy: &Proxy) -> ExitCode {
     let imported = match super::perdition(&octets, (!asked.is_empty()).then_some(&asked)) {
         Ok(imported) => imported,
         Err(error) => {
-            complain(&format!("{}: {error}", file.display()));
+            complain(&format!("{name}: {error}"));
             return ExitCode::from(EXIT_NOT_UNDERSTOOD);
         }
     };
     // A reader that has gone away is no failure of ours.
     let _ = stdout().write_all(imported.toml.as_bytes());
     for trouble in &imported.troubles {
-        complain(&format!("{}:{}: {}", file.display(), trouble.line, trouble.message));
+        complain(&format!("{name}:{}: {}", trouble.line, trouble.message));
     }
     complain(&format!("places that wait for a decision of yours (\"judge:\"): {}", imported.judgements()));
     if imported.troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_UNDERSTOOD) }

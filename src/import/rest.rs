@@ -108,6 +108,9 @@ fn limits(source: &Source, draft: &mut Draft) {
 
 /// The options without a counterpart, and lines that another one of the same option replaced.
 pub(super) fn mention(source: &Source, draft: &mut Draft) {
+    if source.entries.iter().any(|entry| entry.option.gone.is_some()) {
+        draft.note(Part::Foot, "What has no counterpart, or was said again:");
+    }
     for (place, entry) in source.entries.iter().enumerate() {
         let name = entry.option.name;
         let shown = super::shown(name, &entry.value);
