@@ -1,11 +1,8 @@
 //! What a node says: where one response ends, what kind it is, its response code, its capabilities.
 //!
-//! imap-proto reads the status responses. It must see nothing else of a node, because it follows nested lists without a
-//! limit and panics on some lawful data, and what it sees must be ASCII, because it cuts texts at octets; so it gets a
-//! copy. It knows neither the codes of RFC 5530 nor a list without IMAP4rev1, so codes are read here, from the octets
-//! as they came, which is also how they are passed on.
-
-use imap_proto::{Response as Parsed, Status};
+//! A login needs of each response its first words and, of a status, the code at the front of its text. Nothing else is
+//! looked at, and it is passed on as it came: a grammar for all of IMAP would cost a login more than all that we do
+//! ourselves.
 
 use crate::proto::{Extensions, NodeFault, NodeRefusal, RefusalKind};
 
@@ -81,22 +78,44 @@ pub(super) fn parse(response: &[u8], tag: &[u8]) -> Result<Response, NodeFault> 
     if line.starts_with(b"* ") && holds_line_end(line) {
         return Err(NodeFault::Garbage);
     }
-    let text = || line.splitn(3, |&octet| octet == b' ').nth(2).unwrap_or_default();
-    let copy: Vec<u8> = line.iter().map(|octet| if matches!(octet, b' '..=b'~') { *octet } else { b'?' }).collect();
-    match imap_proto::Response::parse(&[&copy, b"\r\n".as_slice()].concat()) {
-        Ok((_, Parsed::Data { status, .. })) => match status {
-            Status::Ok => Ok(Response::Ok(clean(text()))),
-            Status::Bye => Ok(Response::Bye),
-            Status::PreAuth => Ok(Response::Preauth),
-            Status::No | Status::Bad => Ok(Response::Data),
-        },
-        Ok((_, Parsed::Done { tag: echoed, status, .. })) if echoed.as_bytes() == tag => match status {
-            Status::Ok => Ok(Response::Accepted(clean(text()))),
-            Status::No => Ok(Response::Refused(clean(text()))),
-            Status::Bad => Ok(Response::Bad),
-            Status::Bye | Status::PreAuth => Err(NodeFault::Garbage),
-        },
-        _ => Err(NodeFault::Garbage),
+    let is_tagged = !line.starts_with(b"* ");
+    let behind =
+        if is_tagged { line.strip_prefix(tag).and_then(|rest| rest.strip_prefix(b" ")) } else { line.get(2..) };
+    let behind = behind.ok_or(NodeFault::Garbage)?;
+    let word = behind.split(|&octet| octet == b' ').next().unwrap_or_default();
+    let text = behind.get(word.len() + 1..).unwrap_or_default();
+    match (Status::named(word).ok_or(NodeFault::Garbage)?, is_tagged) {
+        (Status::Ok, false) => Ok(Response::Ok(clean(text))),
+        (Status::Ok, true) => Ok(Response::Accepted(clean(text))),
+        (Status::No, true) => Ok(Response::Refused(clean(text))),
+        (Status::Bad, true) => Ok(Response::Bad),
+        (Status::No | Status::Bad, false) => Ok(Response::Data),
+        (Status::Bye, false) => Ok(Response::Bye),
+        (Status::Preauth, false) => Ok(Response::Preauth),
+        (Status::Bye | Status::Preauth, true) => Err(NodeFault::Garbage),
+    }
+}
+
+/// The word of a status response (RFC 3501 §7.1).
+#[derive(Clone, Copy)]
+enum Status {
+    Ok,
+    No,
+    Bad,
+    Bye,
+    Preauth,
+}
+
+impl Status {
+    fn named(word: &[u8]) -> Option<Self> {
+        let statuses: [(&[u8], Self); 5] = [
+            (b"OK", Self::Ok),
+            (b"NO", Self::No),
+            (b"BAD", Self::Bad),
+            (b"BYE", Self::Bye),
+            (b"PREAUTH", Self::Preauth),
+        ];
+        statuses.into_iter().find_map(|(name, status)| word.eq_ignore_ascii_case(name).then_some(status))
     }
 }
 
@@ -117,9 +136,7 @@ fn data(response: &[u8], line: &[u8]) -> Result<Response, NodeFault> {
 
 /// Whether a line is untagged and no status response: only such a line can hold literals.
 fn is_data(line: &[u8]) -> bool {
-    let word = trimmed(word_behind(line, b"* "));
-    let status = [&b"OK"[..], b"NO", b"BAD", b"BYE", b"PREAUTH"];
-    line.starts_with(b"* ") && !status.iter().any(|status| word.eq_ignore_ascii_case(status))
+    line.starts_with(b"* ") && Status::named(trimmed(word_behind(line, b"* "))).is_none()
 }
 
 fn word_behind<'a>(line: &'a [u8], start: &[u8]) -> &'a [u8] {
@@ -147,7 +164,9 @@ fn holds_line_end(line: &[u8]) -> bool {
 }
 
 fn clean(text: &[u8]) -> Vec<u8> {
-    text.iter().copied().filter(|octet| !matches!(octet, b'\r' | b'\n' | 0)).collect()
+    let mut clean = text.to_vec();
+    clean.retain(|octet| !matches!(octet, b'\r' | b'\n' | 0));
+    clean
 }
 
 // ── response codes ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -270,5 +289,15 @@ pub(super) fn announceable(list: &[u8]) -> Vec<u8> {
         let lawful = !word.is_empty() && word.iter().all(|octet| octet.is_ascii_graphic() && *octet != b']');
         lawful && !word.eq_ignore_ascii_case(UNAUTHENTICATE)
     });
-    words.collect::<Vec<_>>().join(&b' ')
+    let mut announceable = Vec::with_capacity(list.len());
+    for word in words {
+        if !announceable.is_empty() {
+            announceable.push(b' ');
+        }
+        announceable.extend_from_slice(word);
+    }
+    announceable
 }
+
+#[cfg(test)]
+mod tests;
