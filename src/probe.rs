@@ -256,7 +256,7 @@ async fn log_in(
     };
     match answer {
         NodeAnswer::Accepted(acceptance) => {
-            port.learn_behind(acceptance.extensions());
+            port.hear_behind(&acceptance);
             Ok(Shown::Serves)
         }
         NodeAnswer::Refused(refusal) => match refusal.kind {

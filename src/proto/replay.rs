@@ -48,6 +48,14 @@ impl NodeHello {
         }
     }
 
+    /// The octets in which it said so, where they are in one place: the same octets mean the same.
+    pub fn said(&self) -> Option<&[u8]> {
+        match self {
+            Self::Imap(hello) => hello.said(),
+            Self::Pop3(_) => None,
+        }
+    }
+
     /// Takes what it can from the front of the input.
     pub fn step(&mut self, input: &mut Input) -> Result<HelloStep, NodeFault> {
         match self {

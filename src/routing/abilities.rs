@@ -21,21 +21,32 @@ const TELL_AT_ONCE: u32 = 6;
 pub(super) struct Abilities {
     before: Option<Extensions>,
     behind: Extensions,
+    /// The octets in which it said so the last time. Logins by the thousand hear the same.
+    said_before: Option<Box<[u8]>>,
+    said_behind: Option<Box<[u8]>>,
     /// Both, put together when one of them changes.
     all: Option<Arc<Extensions>>,
 }
 
 impl Abilities {
-    /// Before a login.
-    pub(super) fn learn(&mut self, before: Extensions) {
+    /// Before a login. The same octets, where there are any, mean the same.
+    pub(super) fn learn(&mut self, said: Option<&[u8]>, before: impl FnOnce() -> Extensions) {
+        if !is_news(&mut self.said_before, said) {
+            return;
+        }
+        let before = before();
         if self.before.as_ref() != Some(&before) {
             self.all = Some(Arc::new(before.joined_with(&self.behind)));
             self.before = Some(before);
         }
     }
 
-    /// Behind a login. A node that would not say has said it earlier, or has nothing more.
-    pub(super) fn learn_behind(&mut self, behind: Extensions) {
+    /// Behind a login. The same as above; and a node that would not say has said it earlier, or has nothing more.
+    pub(super) fn learn_behind(&mut self, said: Option<&[u8]>, behind: impl FnOnce() -> Extensions) {
+        if !is_news(&mut self.said_behind, said) {
+            return;
+        }
+        let behind = behind();
         if behind != Extensions::default() && behind != self.behind {
             self.all = self.before.as_ref().map(|before| Arc::new(before.joined_with(&behind)));
             self.behind = behind;
@@ -46,6 +57,15 @@ impl Abilities {
     pub(super) fn all(&self) -> Option<Arc<Extensions>> {
         self.all.clone()
     }
+}
+
+/// Whether this was not said the last time. It was, from now on.
+fn is_news(last: &mut Option<Box<[u8]>>, said: Option<&[u8]>) -> bool {
+    let is_news = said.is_none() || last.as_deref() != said;
+    if is_news {
+        *last = said.map(Box::from);
+    }
+    is_news
 }
 
 /// What nodes have in common, as it was when somebody last looked.

@@ -17,7 +17,7 @@ use super::island::{Island, Node, OperatorState};
 use super::select::{Asker, Reason, Standing, View, order};
 use crate::names::{IslandName, Protocol, UserName, ZoneName};
 use crate::pace::Pace;
-use crate::proto::Extensions;
+use crate::proto::{Extensions, NodeAcceptance, NodeHello};
 
 /// Ends of sessions of one node that are never delayed, however close together.
 const ENDS_AT_ONCE: u32 = 10;
@@ -278,13 +278,13 @@ impl NodePort {
     }
 
     /// The node has told what it can do before a login.
-    pub fn learn(&self, before: Extensions) {
-        self.abilities().learn(before);
+    pub fn hear(&self, hello: &NodeHello) {
+        self.abilities().learn(hello.said(), || hello.extensions());
     }
 
     /// The node has told what it can do behind a login; nothing, if it would not say.
-    pub fn learn_behind(&self, behind: Extensions) {
-        self.abilities().learn_behind(behind);
+    pub fn hear_behind(&self, said: &NodeAcceptance) {
+        self.abilities().learn_behind(Some(&said.capabilities), || said.extensions());
     }
 
     /// Its health.

@@ -200,7 +200,7 @@ impl Attempt<'_> {
         };
         match answer {
             NodeAnswer::Accepted(acceptance) => {
-                port.learn_behind(acceptance.extensions());
+                port.hear_behind(&acceptance);
                 // Only now: whoever does not know the password must not learn how many sessions there are, nor use
                 // them up.
                 let (island, client) = (&self.table.island().name, self.login.origin.client.ip());

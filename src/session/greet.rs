@@ -51,7 +51,7 @@ pub(crate) async fn greet(
                     hello = hello.secured();
                 }
                 HelloStep::Ready => {
-                    port.learn(hello.extensions());
+                    port.hear(&hello);
                     return Ok((wire, hello));
                 }
             }

@@ -65,10 +65,12 @@ impl Hello {
 
     /// See [`NodeHello::extensions`](crate::proto::NodeHello::extensions).
     pub fn extensions(&self) -> Extensions {
-        match &self.state {
-            State::Ready(list) => response::words(list),
-            _ => Extensions::default(),
-        }
+        self.said().map(response::words).unwrap_or_default()
+    }
+
+    /// See [`NodeHello::said`](crate::proto::NodeHello::said).
+    pub fn said(&self) -> Option<&[u8]> {
+        if let State::Ready(list) = &self.state { Some(list) } else { None }
     }
 
     /// Takes what it can from the front of the input. To be called until it says [`HelloStep::Wait`].

@@ -10,6 +10,16 @@ use crate::routing::island::{Check, FailBack, NodeTls, Policy, Probe};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+impl NodePort {
+    fn learn(&self, before: Extensions) {
+        self.abilities().learn(None, || before);
+    }
+
+    fn learn_behind(&self, behind: Extensions) {
+        self.abilities().learn_behind(None, || behind);
+    }
+}
+
 fn island(policy: Policy, fail_back: FailBack) -> Island {
     let node = |(rank, name): (u32, &str)| Node {
         name: NodeName::new(name),
@@ -345,6 +355,26 @@ fn all_nodes_of_all_islands_can_do_what_each_has_said_before_or_behind_a_login()
     ports[0].learn(Extensions::default());
     ports[0].learn_behind(can("MOVE"));
     assert_eq!(sea.all_can(Protocol::Imap), "");
+}
+
+#[test]
+fn what_is_said_in_the_same_octets_as_the_last_time_is_not_read_again() {
+    let mut sea = Sea::new();
+    let ports = sea.ports(Protocol::Imap);
+    let said = [(&b"IDLE"[..], true), (b"IDLE", false), (b"idle", true), (b"IDLE", true), (b"", true)];
+    for (said, is_read) in said {
+        for port in &ports {
+            let reads = std::cell::Cell::new(0);
+            let read = || {
+                reads.set(reads.get() + 1);
+                can(str::from_utf8(said).unwrap())
+            };
+            port.abilities().learn(Some(said), read);
+            port.abilities().learn_behind(Some(said), read);
+            assert_eq!(reads.get(), if is_read { 2 } else { 0 }, "{}", said.escape_ascii());
+        }
+    }
+    assert_eq!(sea.all_can(Protocol::Imap), "IDLE", "behind the login it is still what it was");
 }
 
 #[test]
