@@ -44,6 +44,14 @@ impl TokenMechanism {
             Self::OAuthBearer => "OAUTHBEARER",
         }
     }
+
+    /// As nodes announce it.
+    pub(super) const fn announced(self) -> &'static str {
+        match self {
+            Self::XOAuth2 => "AUTH=XOAUTH2",
+            Self::OAuthBearer => "AUTH=OAUTHBEARER",
+        }
+    }
 }
 
 /// One login as a node gets it.

@@ -31,6 +31,9 @@ const NOT_REPEATED: [&str; 12] = [
     "UNAUTHENTICATE",
 ];
 
+/// Octets that a list of capabilities takes most often, at most.
+const LIST_ROOM: usize = 512;
+
 /// Asks for the octets of a synchronising literal.
 pub(super) const GO_ON: &[u8] = b"+ Go on\r\n";
 
@@ -90,16 +93,19 @@ pub(super) enum Bye {
 fn capabilities(offer: &Offer) -> String {
     // As the RFC writes it, for whoever does not compare without case.
     let spelled = |word| if word == "IMAP4REV2" { "IMAP4rev2" } else { word };
-    let mut words = vec![CAPABILITIES.to_owned()];
-    words.extend(offer.extensions.iter().filter(|word| is_repeated(word)).map(|word| spelled(word).to_owned()));
+    // One room that is large enough most often: every client is greeted with it.
+    let mut list = String::with_capacity(LIST_ROOM);
+    list.push_str(CAPABILITIES);
+    let mut say = |parts: [&str; 2]| parts.into_iter().for_each(|part| list.push_str(part));
+    offer.extensions.iter().filter(|word| is_repeated(word)).for_each(|word| say([" ", spelled(word)]));
     if offer.starttls() {
-        words.push("STARTTLS".to_owned());
+        say([" ", "STARTTLS"]);
     }
     if !offer.passwords_allowed() {
-        words.push("LOGINDISABLED".to_owned());
+        say([" ", "LOGINDISABLED"]);
     }
-    words.extend(Mechanism::offered(offer).map(|mechanism| format!("AUTH={}", mechanism.name())));
-    words.join(" ")
+    Mechanism::offered(offer).for_each(|mechanism| say([" AUTH=", mechanism.name()]));
+    list
 }
 
 /// Whether a word of the nodes tells a client what it can do behind the login.
@@ -113,7 +119,8 @@ fn is_repeated(word: &str) -> bool {
 
 /// The greeting, with the capabilities as its code.
 pub(super) fn greeting(offer: &Offer) -> Vec<u8> {
-    format!("* OK [CAPABILITY {}] {} ready\r\n", capabilities(offer), offer.hostname).into_bytes()
+    let list = capabilities(offer);
+    [b"* OK [CAPABILITY ", list.as_bytes(), b"] ", offer.hostname.as_bytes(), b" ready\r\n"].concat()
 }
 
 /// The answer to CAPABILITY.

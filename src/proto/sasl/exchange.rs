@@ -43,7 +43,7 @@ impl Mechanism {
         offer.passwords_allowed()
             && match self {
                 Self::Plain | Self::Login => true,
-                Self::Token(mechanism) => offer.extensions.has(&format!("AUTH={}", mechanism.name())),
+                Self::Token(mechanism) => offer.extensions.has(mechanism.announced()),
             }
     }
 

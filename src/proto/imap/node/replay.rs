@@ -61,7 +61,7 @@ impl Replay {
         let NodeLogin { user, master, credentials } = login;
         let (parts, token) = match credentials {
             Credentials::Token(mechanism, token) => {
-                if !lists(&format!("AUTH={}", mechanism.name())) {
+                if !lists(mechanism.announced()) {
                     return Err(NodeFault::TokenUnwanted);
                 } else if master.is_some() {
                     return Err(NodeFault::Inexpressible);
