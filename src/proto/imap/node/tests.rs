@@ -329,7 +329,7 @@ fn a_node_cannot_break_the_parser() {
     accepted(&format!("{nested}f3 OK [CAPABILITY X] in\r\n"));
     // No literal: a status is one line.
     let (untagged, ..) = accepted("* OK [BADCHARSET ({5}\r\nf3 OK [CAPABILITY X] in\r\n");
-    assert_eq!(untagged, "* OK [BADCHARSET ({5}\r\n");
+    assert_eq!(untagged, "* OK [BADCHARSET ({5}\\r\\n");
 }
 
 /// What becomes of a NOOP that is answered so.
