@@ -1,33 +1,43 @@
 //! The stop signal that every task holds, and the way to wait until all have heard it.
 //!
 //! A task keeps its [`Drain`] for as long as it runs: dropping it *is* the book-keeping. Tasks of which there are many
-//! wait by an [`Ear`], which costs each of them a few words; a lock is held for one look-up and never across an await.
+//! wait by an [`Ear`], which costs each of them a few words, and one look at them each time they are woken; a lock is held
+//! for one look-up and never across an await.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// Gives the signal; kept by whoever runs mailferry.
 #[derive(Debug)]
-pub struct Signal(watch::Sender<State>);
+pub struct Signal(Arc<State>);
 
 /// Receives the signal; cloned into every task.
-#[derive(Clone, Debug)]
-pub struct Drain(watch::Receiver<State>);
+#[derive(Debug)]
+pub struct Drain(Arc<State>);
 
 /// A [`Drain`] that waits in few octets.
 #[derive(Debug)]
 pub struct Ear {
     drain: Drain,
-    /// Where its task's waker stands, from the first look on.
-    place: Option<u32>,
+    /// Where its task's waker stands, from the first look on; [`NOWHERE`] before.
+    place: AtomicU32,
 }
 
-/// Whether the signal is given, and who waits for it by ear.
+/// No place.
+const NOWHERE: u32 = u32::MAX;
+
+/// Whether the signal is given, who holds a drain, and who waits.
 #[derive(Debug, Default)]
 struct State {
-    is_given: bool,
+    is_given: AtomicBool,
+    told: Notify,
+    held: AtomicUsize,
+    none_held: Notify,
+    /// Who waits by ear.
     waiting: Mutex<Waiting>,
 }
 
@@ -46,70 +56,113 @@ enum Place {
 
 /// A signal and its first receiver.
 pub fn channel() -> (Signal, Drain) {
-    let (sender, receiver) = watch::channel(State::default());
-    (Signal(sender), Drain(receiver))
+    let state = Arc::new(State::default());
+    (Signal(Arc::clone(&state)), Drain::of(&state))
 }
 
 impl Signal {
     /// Tells every task to come to its end, and waits until all have.
     pub async fn stop(self) {
-        self.give();
-        self.0.closed().await;
-    }
-
-    fn give(&self) {
-        self.0.send_modify(|state| state.is_given = true);
-        // Nobody begins to wait any more.
-        self.0.borrow().waiting().wake_all();
+        self.0.give();
+        while self.0.held.load(Ordering::Acquire) > 0 {
+            // Whoever drops the last one leaves word here, also between that look and this wait.
+            self.0.none_held.notified().await;
+        }
     }
 }
 
 /// When the signal's owner is gone, that is the end as well.
 impl Drop for Signal {
     fn drop(&mut self) {
-        self.give();
+        self.0.give();
     }
 }
 
 impl Drain {
+    fn of(state: &Arc<State>) -> Self {
+        state.held.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(state))
+    }
+
     /// Returns when the signal is given, or was.
     pub async fn signalled(&self) {
-        // An error means that the signal's owner is gone, who gives it last.
-        let _ = self.0.clone().wait_for(|state| state.is_given).await;
+        let told = self.0.told.notified();
+        tokio::pin!(told);
+        // Before the look, so that a signal given in between is not missed.
+        told.as_mut().enable();
+        if !self.0.is_given() {
+            told.await;
+        }
     }
 
     /// The same for one of many tasks.
     pub fn ear(self) -> Ear {
-        Ear { drain: self, place: None }
+        Ear { drain: self, place: AtomicU32::new(NOWHERE) }
+    }
+}
+
+impl Clone for Drain {
+    fn clone(&self) -> Self {
+        Self::of(&self.0)
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        // What the task did before is done for whoever waits for it.
+        if self.0.held.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.none_held.notify_one();
+        }
     }
 }
 
 impl Ear {
     /// Ready when the signal is given, or was. Until then the first task that asked is woken by it, which must be the
-    /// only one that asks.
-    pub fn poll_signalled(&mut self, cx: &Context<'_>) -> Poll<()> {
-        // The signal cannot be given while this is held.
-        let state = self.drain.0.borrow();
-        if state.is_given {
+    /// only one that asks; it may do so in many places.
+    pub fn poll_signalled(&self, cx: &Context<'_>) -> Poll<()> {
+        let state = &self.drain.0;
+        if state.is_given() {
             return Poll::Ready(());
         }
-        if self.place.is_none() {
-            self.place = state.waiting().take(cx.waker().clone());
+        if self.place.load(Ordering::Relaxed) == NOWHERE {
+            let mut waiting = state.waiting();
+            // Those who wait are woken under this lock, when the signal is given already.
+            if state.is_given() {
+                return Poll::Ready(());
+            }
+            self.place.store(waiting.take(cx.waker().clone()).unwrap_or(NOWHERE), Ordering::Relaxed);
         }
         Poll::Pending
+    }
+
+    /// Returns when the signal is given, or was. See [`Self::poll_signalled`].
+    pub async fn signalled(&self) {
+        poll_fn(|cx| self.poll_signalled(cx)).await;
     }
 }
 
 impl Drop for Ear {
     fn drop(&mut self) {
-        if let Some(place) = self.place {
+        let place = *self.place.get_mut();
+        if place != NOWHERE {
             // Wakers may do anything when they are dropped, so not under the lock.
-            let _waker = self.drain.0.borrow().waiting().leave(place);
+            let _waker = self.drain.0.waiting().leave(place);
         }
     }
 }
 
 impl State {
+    fn is_given(&self) -> bool {
+        self.is_given.load(Ordering::Acquire)
+    }
+
+    fn give(&self) {
+        self.is_given.store(true, Ordering::Release);
+        self.told.notify_waiters();
+        // Nobody begins to wait any more.
+        self.waiting().wake_all();
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -125,7 +178,7 @@ impl Waiting {
             }
             return Some(at);
         }
-        let at = u32::try_from(self.places.len()).ok()?;
+        let at = u32::try_from(self.places.len()).ok().filter(|at| *at != NOWHERE)?;
         self.places.push(Place::Taken(waker));
         Some(at)
     }
@@ -148,8 +201,6 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use super::*;
 
     #[tokio::test]
@@ -171,8 +222,8 @@ mod tests {
 
     /// A task that waits by ear.
     fn listener(drain: &Drain) -> tokio::task::JoinHandle<()> {
-        let mut ear = drain.clone().ear();
-        tokio::spawn(poll_fn(move |cx| ear.poll_signalled(cx)))
+        let ear = drain.clone().ear();
+        tokio::spawn(async move { ear.signalled().await })
     }
 
     #[tokio::test]
@@ -189,7 +240,7 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(tasks.iter().step_by(3).all(tokio::task::JoinHandle::is_finished));
         assert!(!late.iter().any(tokio::task::JoinHandle::is_finished));
-        let places = drain.0.borrow().waiting().places.len();
+        let places = drain.0.waiting().places.len();
         assert_eq!(places, 100 + 50 - 34, "places are used again");
         drop(drain);
         tokio::time::timeout(std::time::Duration::from_secs(10), signal.stop()).await.expect("not heard");
@@ -201,16 +252,16 @@ mod tests {
     #[tokio::test]
     async fn an_ear_that_comes_late_hears_at_once_and_one_that_goes_leaves_nothing() {
         let (signal, drain) = channel();
-        let mut ear = drain.clone().ear();
+        let ear = drain.clone().ear();
         for _ in 0..2 {
             assert!(poll_fn(|cx| Poll::Ready(ear.poll_signalled(cx).is_pending())).await);
         }
-        assert_eq!(drain.0.borrow().waiting().places.len(), 1);
+        assert_eq!(drain.0.waiting().places.len(), 1);
         drop(ear);
-        let is_free = matches!(drain.0.borrow().waiting().places[..], [Place::Free { next: None }]);
+        let is_free = matches!(drain.0.waiting().places[..], [Place::Free { next: None }]);
         assert!(is_free);
         drop(signal);
-        let mut late = drain.ear();
-        poll_fn(|cx| late.poll_signalled(cx)).await;
+        let late = drain.ear();
+        late.signalled().await;
     }
 }

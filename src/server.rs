@@ -129,8 +129,10 @@ impl Listener {
         let mut stopped = pin!(drain.signalled());
         loop {
             let accepted = tokio::select! {
-                accepted = self.socket.accept() => accepted,
+                // First, so that a storm of connections does not drown it.
+                biased;
                 () = &mut stopped => return,
+                accepted = self.socket.accept() => accepted,
             };
             match accepted {
                 Ok((socket, client)) => {

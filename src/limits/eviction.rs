@@ -1,9 +1,12 @@
-//! The word to one connection that its place is wanted: given once, heard by everybody who waits for it or asks later.
+//! The word to one connection that its place is wanted: given once, heard by its task in whatever place that waits for
+//! it, or asks later.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 
-use tokio::sync::Notify;
+use futures_util::task::AtomicWaker;
 
 /// Whether a connection's place is wanted. Clones are one and the same.
 #[derive(Clone, Default)]
@@ -12,24 +15,24 @@ pub struct Eviction(Arc<Word>);
 #[derive(Default)]
 struct Word {
     given: AtomicBool,
-    told: Notify,
+    task: AtomicWaker,
 }
 
 impl Eviction {
     pub(super) fn give(&self) {
         self.0.given.store(true, Ordering::Release);
-        self.0.told.notify_waiters();
+        self.0.task.wake();
     }
 
-    /// Returns when the place is wanted, or was.
+    /// Returns when the place is wanted, or was. The task that asked last is woken by it, so that only one may ask; it
+    /// may do so in many places.
     pub async fn given(&self) {
-        let told = self.0.told.notified();
-        tokio::pin!(told);
-        // Before the look, so that a word given in between is not missed.
-        told.as_mut().enable();
-        if !self.0.given.load(Ordering::Acquire) {
-            told.await;
-        }
+        poll_fn(|cx| {
+            // Before the look, so that a word given in between is not missed.
+            self.0.task.register(cx.waker());
+            if self.0.given.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 }
 
@@ -48,15 +51,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_word_is_heard_by_all_who_wait_and_all_who_ask_later() {
+    async fn a_word_is_heard_wherever_the_task_waits_and_whenever_it_asks() {
         let word = Eviction::default();
         assert!(word.given().now_or_never().is_none());
-        let waiting = [word.clone(), word.clone()].map(|word| tokio::spawn(async move { word.given().await }));
+        let (one, other) = (word.clone(), word.clone());
+        let waiting = tokio::spawn(async move { tokio::join!(one.given(), other.given()) });
         tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
         word.give();
-        for waiting in waiting {
-            waiting.await.unwrap();
-        }
+        waiting.await.unwrap();
         word.given().await;
     }
 }

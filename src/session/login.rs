@@ -15,7 +15,7 @@ use super::origin::Origin;
 use super::record::Record;
 use super::wire::Wire;
 use super::{Context, Door};
-use crate::drain::Drain;
+use crate::drain::Ear;
 use crate::limits::{Guess, Slot};
 use crate::net::pump::Breakable;
 use crate::proto::{
@@ -49,7 +49,7 @@ pub(super) async fn request(
     door: &Door,
     budget: &Budget,
     record: &mut Record,
-    drain: &Drain,
+    ear: &Ear,
 ) -> Result<(Client, LoginRequest, ReplyTo), End> {
     let mut out = Vec::new();
     let mut deadline = budget.command_deadline();
@@ -60,7 +60,7 @@ pub(super) async fn request(
         match client.dialogue.step(&mut client.wire.input) {
             Step::Wait => {
                 client.send(&mut out, deadline).await?;
-                client = client.wait(deadline, drain).await?;
+                client = client.wait(deadline, ear).await?;
             }
             Step::Reply(reply) => {
                 out.extend_from_slice(&reply);
@@ -106,7 +106,7 @@ pub(super) async fn refuse(
     (mut failure, guess): (Failure, Guess),
     budget: &mut Budget,
     context: &Context,
-    drain: &Drain,
+    ear: &Ear,
 ) -> Result<Client, End> {
     let verdict = failure.verdict();
     let mut last = budget.login_failed() || matches!(failure, Failure::TooManyFailures);
@@ -117,7 +117,7 @@ pub(super) async fn refuse(
         if !delay.is_zero() && budget.is_late(delay) && !context.late_refusal_told.swap(true, Ordering::Relaxed) {
             warn!("a refusal took longer than auth_failure_delay: set it higher, or unknown users can be told apart");
         }
-        client.unless_gone(sleep_until(due), drain).await?;
+        client.unless_gone(sleep_until(due), ear).await?;
         last |= budget.login_refused(context.limits.failed_logins_max());
     } else {
         guess.take_back(now);
@@ -167,12 +167,14 @@ impl Client {
     }
 
     /// Waits for more from the client.
-    async fn wait(mut self, deadline: Instant, drain: &Drain) -> Result<Self, End> {
+    async fn wait(mut self, deadline: Instant, ear: &Ear) -> Result<Self, End> {
+        // Whoever sends without end must hear the rest as well.
         let filled = tokio::select! {
-            filled = self.wire.fill() => filled,
+            biased;
             () = sleep_until(deadline) => return Err(self.dismiss(Farewell::Timeout, Who::Proxy, Why::Timeout).await),
             () = self.slot.evicted() => return Err(self.make_place().await),
-            () = drain.signalled() => return Err(self.dismiss(Farewell::Shutdown, Who::Operator, Why::Shutdown).await),
+            () = ear.signalled() => return Err(self.dismiss(Farewell::Shutdown, Who::Operator, Why::Shutdown).await),
+            filled = self.wire.fill() => filled,
         };
         match filled {
             Ok(true) => Ok(self),
@@ -222,15 +224,16 @@ impl Client {
 
     /// Does something that the client waits for. If the client closes meanwhile, it is dropped at once, and with it
     /// every connection that it holds. What the client sends ahead is held, up to [`HELD_MAX`].
-    pub(super) async fn unless_gone<T>(&mut self, work: impl Future<Output = T>, drain: &Drain) -> Result<T, End> {
+    pub(super) async fn unless_gone<T>(&mut self, work: impl Future<Output = T>, ear: &Ear) -> Result<T, End> {
         tokio::select! {
+            biased;
             done = work => Ok(done),
             gone = gone(&mut self.wire) => {
                 self.wire.close(&[]).await;
                 Err(gone)
             }
             () = self.slot.evicted() => Err(self.make_place().await),
-            () = drain.signalled() => {
+            () = ear.signalled() => {
                 // The client waits for an answer to its login; a BYE is the last thing that it can be told.
                 self.wire.close(&self.dialogue.farewell(Farewell::Shutdown)).await;
                 Err(End::new(Who::Operator, Why::Shutdown))

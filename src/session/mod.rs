@@ -28,13 +28,14 @@ pub(crate) mod wire;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{self, Poll, ready};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use rustls::{ClientConfig, ServerConfig};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 pub use self::challenge::Challenges;
@@ -44,8 +45,9 @@ use self::failure::Failure;
 use self::handoff::Handoff;
 use self::origin::Login;
 use self::record::Record;
+use self::relay::Relay;
 use crate::directory::Directory;
-use crate::drain::Drain;
+use crate::drain::{Drain, Ear};
 use crate::limits::{Eviction, Guess, Limits, Slot};
 use crate::names::UserName;
 use crate::names::{IslandName, SessionId};
@@ -139,19 +141,49 @@ pub struct Accepted {
     pub slot: Slot,
 }
 
-/// Serves one connection to its end, and leaves exactly one end record, whatever happens. Returns when the login phase is
-/// over: the relay, if there is one, is a task of its own, so that nothing of the login lasts as long.
-pub async fn run(context: Arc<Context>, door: Arc<Door>, accepted: Accepted, drain: Drain) -> Option<JoinHandle<()>> {
+/// Serves one connection to its end, and leaves exactly one end record, whatever happens.
+pub fn run(context: Arc<Context>, door: Arc<Door>, accepted: Accepted, drain: Drain) -> Session {
+    Session(Phase::Login(Box::pin(login_phase(context, door, accepted, drain.ear()))))
+}
+
+/// One connection. Its task has room for the relay and for nothing else: what the login takes is elsewhere, and is given
+/// back at its end.
+#[must_use = "a connection is served by a task"]
+pub struct Session(Phase);
+
+enum Phase {
+    Login(Pin<Box<dyn Future<Output = Option<Relay>> + Send>>),
+    Relay(Relay),
+    Over,
+}
+
+impl Future for Session {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        loop {
+            self.0 = match &mut self.0 {
+                Phase::Login(login) => ready!(login.as_mut().poll(cx)).map_or(Phase::Over, Phase::Relay),
+                Phase::Relay(relay) => return Pin::new(relay).poll(cx),
+                Phase::Over => return Poll::Ready(()),
+            };
+        }
+    }
+}
+
+/// From accept to the relay, if it comes to that.
+async fn login_phase(context: Arc<Context>, door: Arc<Door>, accepted: Accepted, ear: Ear) -> Option<Relay> {
     let id = SessionId { run: context.run, number: context.begun.fetch_add(1, Ordering::Relaxed) + 1 };
     let mut record = Record::new(id, door.protocol, accepted.client);
     let eviction = accepted.slot.eviction();
     let login = tokio::select! {
-        login = Box::pin(log_in(&context, &door, accepted, &mut record, &drain)) => login,
-        () = overdue(&drain) => Err(End::new(Who::Operator, Why::Shutdown)),
+        biased;
+        login = log_in(&context, &door, accepted, &mut record, &ear) => login,
+        () = overdue(&ear) => Err(End::new(Who::Operator, Why::Shutdown)),
         () = in_the_way(eviction) => Err(End::new(Who::Proxy, Why::TooManyConnections)),
     };
     match login {
-        Ok(handoff) => Some(tokio::spawn(relay::relay(handoff, record, drain))),
+        Ok(handoff) => Some(relay::relay(handoff, record, ear)),
         Err(end) => {
             record.finish(end);
             None
@@ -161,8 +193,8 @@ pub async fn run(context: Arc<Context>, door: Arc<Door>, accepted: Accepted, dra
 
 /// Returns some time after the stop signal. Most stages hear it themselves and say goodbye; this is for those that wait
 /// for a peer which does nothing.
-async fn overdue(drain: &Drain) {
-    drain.signalled().await;
+async fn overdue(ear: &Ear) {
+    ear.signalled().await;
     sleep(STOP_GRACE).await;
 }
 
@@ -182,13 +214,13 @@ async fn log_in(
     door: &Door,
     accepted: Accepted,
     record: &mut Record,
-    drain: &Drain,
+    ear: &Ear,
 ) -> Result<Handoff, End> {
     let mut budget = budget::Budget::new(context.settings.login_timeout);
     let mut client = preface::open(context, door, accepted, &budget, record).await?;
     loop {
         record.enter(Stage::Login);
-        let (waiting, request, reply_to) = login::request(client, door, &budget, record, drain).await?;
+        let (waiting, request, reply_to) = login::request(client, door, &budget, record, ear).await?;
         client = waiting;
         budget.login_received();
         record.login_begins(&request);
@@ -202,7 +234,7 @@ async fn log_in(
             }
             attempt(context, door, &login, &mut guess, record).await
         });
-        match client.unless_gone(tried, drain).await {
+        match client.unless_gone(tried, ear).await {
             Err(end) => {
                 // Nodes take their time over a wrong password, and none over a right one: who does not wait for the
                 // answer has most likely heard it. Nobody was heard by those whom no node has judged.
@@ -221,7 +253,7 @@ async fn log_in(
                 record.login_failed(&failure, failure.alarm(&context.limits));
                 record.enter(Stage::Login);
                 let failed = (failure, guess);
-                client = login::refuse(client, &request, reply_to, failed, &mut budget, context, drain).await?;
+                client = login::refuse(client, &request, reply_to, failed, &mut budget, context, ear).await?;
             }
         }
     }

@@ -58,6 +58,7 @@ impl Patience {
     pub(super) async fn wait(&mut self) -> bool {
         let until = self.would_end();
         tokio::select! {
+            biased;
             () = self.node_or_end() => {}
             // Not all at the same moment, who failed at the same moment.
             () = sleep(RETRY.mul_f64(0.75 + fastrand::f64() / 2.0)) => {}

@@ -111,12 +111,13 @@ async fn header(wire: &mut Wire, slot: &Slot, record: &mut Record) -> Result<Hea
             }
         }
         let filled = tokio::select! {
-            filled = wire.fill() => filled,
+            biased;
             () = slot.evicted() => return Err(End::new(Who::Proxy, Why::TooManyConnections)),
             () = sleep_until(deadline) => {
                 record.header_refused(&"no PROXY header in time");
                 return Err(End::new(Who::Proxy, Why::BadProxyHeader));
             }
+            filled = wire.fill() => filled,
         };
         if matches!(filled, Ok(true)) {
             continue;

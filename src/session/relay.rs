@@ -1,7 +1,7 @@
 //! The hours after the login: octets are moved, and nothing else is known.
 //!
-//! A session in the relay is a task of its own and nearly all of what an idle client costs, so it is written by hand: what
-//! is rarely needed is boxed, and nothing of the login is left. One thing is decided here: when a node's sessions die
+//! A session in the relay is nearly all of what an idle client costs, so it is written by hand: what is rarely needed is
+//! boxed, and nothing of the login is left. One thing is decided here: when a node's sessions die
 //! together, their clients are let go one after the other (`disconnect_spread`), so that they do not all come back at
 //! once.
 
@@ -16,7 +16,7 @@ use super::end::{End, Who, Why};
 use super::handoff::Handoff;
 use super::record::{Record, RelayRecord};
 use super::signal::tell;
-use crate::drain::{Drain, Ear};
+use crate::drain::Ear;
 use crate::limits::{Slot, UserSeat};
 use crate::net::Stream;
 use crate::net::pump::Pump;
@@ -29,10 +29,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const CONVERSATION: Duration = Duration::from_secs(2);
 
 /// Moves octets until either side ends it or mailferry stops. Leaves the session's one end record, whatever happens.
-pub(super) fn relay(handoff: Handoff, record: Record, drain: Drain) -> Relay {
+pub(super) fn relay(handoff: Handoff, record: Record, ear: Ear) -> Relay {
     let Handoff { client, node, pump, seat, places } = handoff;
     let after = Box::new(After { places, record: record.relay(seat) });
-    Relay { client, node, pump, close_timeout: None, after, ear: drain.ear() }
+    Relay { client, node, pump, close_timeout: None, after, ear }
 }
 
 /// The relay's future.

@@ -152,12 +152,7 @@ pub fn log_of_a_session(protocol: Protocol, manner: u8, said: Vec<u8>) -> String
         let address = std::net::SocketAddr::from(([192, 0, 2, 1], 1000));
         let accepted = Accepted { socket: Stream::Memory(theirs), client: address, connected: address, slot };
         let door = Arc::new(settings::clear_door(protocol));
-        let session = async {
-            if let Some(relay) = session::run(context, door, accepted, drain).await {
-                let _ = relay.await;
-            }
-        };
-        tokio::join!(session, client(ours, said));
+        tokio::join!(session::run(context, door, accepted, drain), client(ours, said));
     });
     log.text()
 }

@@ -208,11 +208,7 @@ impl World {
             let slot = context.limits.enter().unwrap();
             let accepted = Accepted { socket: Stream::Memory(theirs), client: address, connected: address, slot };
             let session = session::run(Arc::clone(context), Arc::new(door), accepted, drain.clone());
-            self.sessions.lock().unwrap().push(tokio::spawn(async {
-                if let Some(relay) = session.await {
-                    relay.await.unwrap();
-                }
-            }));
+            self.sessions.lock().unwrap().push(tokio::spawn(session));
         }
         self.connections.fetch_add(1, Ordering::Relaxed);
         let rng = Rng::with_seed(self.script.seed ^ (1 << 41) ^ number as u64);
