@@ -81,12 +81,16 @@ impl Dialer {
 
 async fn dial(resolver: &Resolver, host: &str, port: u16) -> io::Result<TcpStream> {
     let addresses = resolver.addresses(host, port).await?;
-    race(interleaved(addresses), |address| async move {
-        let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
-        super::set_options(&SockRef::from(&socket))?;
-        socket.connect(address).await
-    })
-    .await
+    match *addresses {
+        [address] => connect(address).await,
+        _ => race(interleaved(addresses), connect).await,
+    }
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
+    super::set_options(&SockRef::from(&socket))?;
+    socket.connect(address).await
 }
 
 /// Both families in turn, the first address's first, so that a family that does not work costs one step (RFC 8305 §4).

@@ -23,7 +23,7 @@ use super::wire::Wire;
 use crate::limits::UserSeat;
 use crate::names::UserName;
 use crate::proto::{LoginRequest, NodeAcceptance, NodeAnswer, NodeHello, NodeLogin, Protocol, Replay, ReplayStep};
-use crate::routing::{Candidate, NodePort, Seat, Signal, Table, Witness};
+use crate::routing::{Candidate, Forward, NodePort, Seat, Signal, Table, Witness};
 
 /// A node that has not answered a login for so long is doubted. Dovecot takes two seconds over a wrong password.
 const ANSWER_DOUBT: Duration = Duration::from_secs(3);
@@ -95,12 +95,13 @@ impl Attempt<'_> {
         mut candidates: VecDeque<Candidate>,
         patience: &mut Patience,
     ) -> Result<LoginAccepted, Failure> {
-        let introduction = self.login.origin.introduction(self.record.id());
+        let wants_introduction = self.table.island().forward != Forward::Off;
+        let introduction = wants_introduction.then(|| self.login.origin.introduction(self.record.id()));
         let mut last = Failure::NoNode;
         loop {
             self.record.enter(Stage::Connect);
             let (context, table) = (self.context, self.table);
-            let ready = race(context, table, &introduction, &mut candidates, patience, |news| {
+            let ready = race(context, table, introduction.as_ref(), &mut candidates, patience, |news| {
                 if let Some(failure) = self.hear(news) {
                     last = failure;
                 }
@@ -184,6 +185,7 @@ impl Attempt<'_> {
         let login = NodeLogin { user: self.user.clone(), master: master.clone(), credentials: credentials.clone() };
         let mut replay = hello.replay(login).map_err(Failure::BeforeLogin)?;
         let answer = tokio::select! {
+            biased;
             judged = timeout(limit, judge(&mut wire, &mut replay)) => match judged {
                 Ok(judged) => judged?,
                 Err(_) => {

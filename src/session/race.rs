@@ -4,9 +4,11 @@
 //! No credentials are known here. Whoever loses the race is closed before it has seen any.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -49,7 +51,7 @@ pub(super) struct Ready {
 pub(super) async fn race(
     context: &Context,
     table: &Table,
-    introduction: &Introduction,
+    introduction: Option<&Introduction>,
     candidates: &mut VecDeque<Candidate>,
     patience: &mut Patience,
     mut tell: impl FnMut(News),
@@ -58,7 +60,7 @@ pub(super) async fn race(
     let let_in = Notify::new();
     let mut waiting: VecDeque<Candidate> = std::mem::take(candidates);
     let mut dialled: Vec<Candidate> = Vec::new();
-    let mut running = FuturesUnordered::new();
+    let mut running = Vec::new();
     let mut slow_at = None;
     let (mut dial_next, mut all_are_slow) = (true, false);
     loop {
@@ -67,7 +69,8 @@ pub(super) async fn race(
                 Some((candidate, trial)) => {
                     slow_at = None;
                     tell(News::Dialled);
-                    running.push(dial(context, introduction, candidate.clone(), trial, patience.would_end(), &let_in));
+                    let dial = dial(context, introduction, candidate.clone(), trial, patience.would_end(), &let_in);
+                    running.push(Box::pin(dial));
                     dialled.push(candidate);
                 }
                 None if running.is_empty() => return None,
@@ -76,7 +79,8 @@ pub(super) async fn race(
             }
         }
         tokio::select! {
-            Some((port, greeted)) = running.next() => {
+            biased;
+            Some((port, greeted)) = first(&mut running) => {
                 dialled.retain(|candidate| !candidate.port.is_node_of(&port));
                 match greeted {
                     Ok(ready) => {
@@ -111,6 +115,21 @@ pub(super) async fn race(
     }
 }
 
+/// The first of these to be done, which is taken out; nothing, if there are none. All are looked at whenever the task is
+/// woken: there is one most often, and seldom more than two.
+async fn first<F: Future>(running: &mut Vec<Pin<Box<F>>>) -> Option<F::Output> {
+    poll_fn(|cx| {
+        for at in 0..running.len() {
+            if let Some(Poll::Ready(done)) = running.get_mut(at).map(|it| it.as_mut().poll(cx)) {
+                drop(running.swap_remove(at));
+                return Poll::Ready(Some(done));
+            }
+        }
+        if running.is_empty() { Poll::Ready(None) } else { Poll::Pending }
+    })
+    .await
+}
+
 /// The next candidate to dial. What has changed since the plan was made counts: nobody dials a node that went down, and
 /// two logins do not put one node to the test.
 fn next(waiting: &mut VecDeque<Candidate>) -> Option<(Candidate, Option<Trial>)> {
@@ -139,7 +158,7 @@ fn is_another_there(dialled: &[Candidate]) -> bool {
 /// One node, from the queue into it to its greeting. A node that others find down meanwhile is not waited for.
 async fn dial(
     context: &Context,
-    introduction: &Introduction,
+    introduction: Option<&Introduction>,
     Candidate { port, reason }: Candidate,
     trial: Option<Trial>,
     queue_until: Instant,
@@ -150,9 +169,10 @@ async fn dial(
     let greeted = async {
         admit(&port, queue_until).await?;
         let_in.notify_one();
-        greet(context, &port, Some(introduction)).await
+        greet(context, &port, introduction).await
     };
     let greeted = tokio::select! {
+        biased;
         greeted = greeted => greeted,
         () = port.is_down(), if reason != Reason::BestGuess => Err(Failure::WentDown),
     };

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Poll, ready};
 
@@ -40,8 +41,8 @@ impl Wire {
     pub(crate) async fn fill(&mut self) -> io::Result<bool> {
         // The buffer lives inside a poll, so that a waiting connection holds none; a password may have been in it.
         poll_fn(|cx| {
-            let mut octets = [0; READ];
-            let mut buf = ReadBuf::new(&mut octets);
+            let mut octets = [const { MaybeUninit::uninit() }; READ];
+            let mut buf = ReadBuf::uninit(&mut octets);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
             self.input.push(buf.filled());
             let is_more = !buf.filled().is_empty();
