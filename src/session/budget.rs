@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
@@ -51,12 +52,13 @@ impl Budget {
         self.deadline
     }
 
-    /// Runs one attempt to log in within what is left.
-    pub(super) async fn within_login<T>(
+    /// Runs one attempt to log in within what is left. No `async fn`, which would have room for the attempt twice: as its
+    /// argument, and where it runs.
+    pub(super) fn within_login<T>(
         &self,
         attempt: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        timeout_at(self.deadline, attempt).await.unwrap_or(Err(Failure::LoginTimeout))
+    ) -> impl Future<Output = Result<T, Failure>> {
+        timeout_at(self.deadline, attempt).map(|done| done.unwrap_or(Err(Failure::LoginTimeout)))
     }
 
     /// When a refused login is to be answered: the next whole multiple of `interval` since it was received, and

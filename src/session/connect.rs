@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Context;
 use super::end::Stage;
@@ -186,19 +186,19 @@ impl Attempt<'_> {
         let mut replay = hello.replay(login).map_err(Failure::BeforeLogin)?;
         let answer = tokio::select! {
             biased;
-            judged = timeout(limit, judge(&mut wire, &mut replay)) => match judged {
-                Ok(judged) => judged?,
-                Err(_) => {
-                    if is_test {
-                        // However little the time was, the next one that finds out comes later.
-                        tell(&port, Signal::Unanswered { witness: self.witness(), sent }, &late);
-                    }
-                    return Err(late);
-                }
-            },
+            judged = judge(&mut wire, &mut replay) => judged?,
             // It may have gone down in the moment in which it greeted.
             () = port.is_down(), if !is_test => return Err(Failure::WentDown),
-            () = is_found_silent(&port, self.witness(), sent) => return Err(Failure::WentDown),
+            is_down = is_silent(&port, || self.witness(), sent, limit) => {
+                if is_down {
+                    return Err(Failure::WentDown);
+                }
+                if is_test {
+                    // However little the time was, the next one that finds out comes later.
+                    tell(&port, Signal::Unanswered { witness: self.witness(), sent }, &late);
+                }
+                return Err(late);
+            }
         };
         match answer {
             NodeAnswer::Accepted(acceptance) => {
@@ -230,11 +230,15 @@ async fn judge(wire: &mut Wire, replay: &mut Replay) -> Result<NodeAnswer, Failu
     }
 }
 
-/// Returns when the node has been silent for long and a probe finds it silent too. (A DBMail whose database is gone
-/// freezes at the login.)
-async fn is_found_silent(port: &NodePort, witness: Witness, sent: std::time::Instant) {
-    sleep(ANSWER_DOUBT).await;
+/// Returns `true` when the node has been silent for long and a probe finds it silent too. (A DBMail whose database is gone
+/// freezes at the login.) `false`: it has been for `limit`. One timer runs at a time, because most nodes answer at once.
+async fn is_silent(port: &NodePort, witness: impl Fn() -> Witness, sent: std::time::Instant, limit: Duration) -> bool {
+    let until = Instant::now() + limit;
+    sleep(limit.min(ANSWER_DOUBT)).await;
+    if limit <= ANSWER_DOUBT {
+        return false;
+    }
     let since = Instant::now().into_std();
-    tell(port, Signal::Unanswered { witness, sent }, &"no answer to logins");
-    port.fails_probe_since(since).await;
+    tell(port, Signal::Unanswered { witness: witness(), sent }, &"no answer to logins");
+    timeout_at(until, port.fails_probe_since(since)).await.is_ok()
 }

@@ -1,6 +1,7 @@
 //! The dialogue with the client: until a login is complete, and after it was refused.
 
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -117,7 +118,7 @@ pub(super) async fn refuse(
         if !delay.is_zero() && budget.is_late(delay) && !context.late_refusal_told.swap(true, Ordering::Relaxed) {
             warn!("a refusal took longer than auth_failure_delay: set it higher, or unknown users can be told apart");
         }
-        client.unless_gone(sleep_until(due), ear).await?;
+        client.unless_gone(pin!(sleep_until(due)), ear).await?;
         last |= budget.login_refused(context.limits.failed_logins_max());
     } else {
         guess.take_back(now);
@@ -224,7 +225,11 @@ impl Client {
 
     /// Does something that the client waits for. If the client closes meanwhile, it is dropped at once, and with it
     /// every connection that it holds. What the client sends ahead is held, up to [`HELD_MAX`].
-    pub(super) async fn unless_gone<T>(&mut self, work: impl Future<Output = T>, ear: &Ear) -> Result<T, End> {
+    pub(super) async fn unless_gone<T>(
+        &mut self,
+        work: Pin<&mut impl Future<Output = T>>,
+        ear: &Ear,
+    ) -> Result<T, End> {
         tokio::select! {
             biased;
             done = work => Ok(done),

@@ -28,7 +28,7 @@ pub(crate) mod wire;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{self, Poll, ready};
@@ -151,6 +151,7 @@ pub fn run(context: Arc<Context>, door: Arc<Door>, accepted: Accepted, drain: Dr
 #[must_use = "a connection is served by a task"]
 pub struct Session(Phase);
 
+#[expect(clippy::large_enum_variant, reason = "it is what the room is for")]
 enum Phase {
     Login(Pin<Box<dyn Future<Output = Option<Relay>> + Send>>),
     Relay(Relay),
@@ -227,14 +228,17 @@ async fn log_in(
         let origin = Arc::clone(&client.origin);
         let login = Login { request: &request, origin: &origin, deadline: budget.deadline() };
         let mut guess = context.limits.guess(origin.client.ip());
-        let tried = budget.within_login(async {
-            if budget.is_last_beat(context.settings.auth_failure_delay) {
-                // Its answer is that of a login for which the time was too short.
-                std::future::pending::<()>().await;
-            }
-            attempt(context, door, &login, &mut guess, record).await
-        });
-        match client.unless_gone(tried, ear).await {
+        let tried = {
+            let attempt = pin!(budget.within_login(async {
+                if budget.is_last_beat(context.settings.auth_failure_delay) {
+                    // Its answer is that of a login for which the time was too short.
+                    std::future::pending::<()>().await;
+                }
+                attempt(context, door, &login, &mut guess, record).await
+            }));
+            client.unless_gone(attempt, ear).await
+        };
+        match tried {
             Err(end) => {
                 // Nodes take their time over a wrong password, and none over a right one: who does not wait for the
                 // answer has most likely heard it. Nobody was heard by those whom no node has judged.

@@ -164,9 +164,9 @@ fn holds_line_end(line: &[u8]) -> bool {
 }
 
 fn clean(text: &[u8]) -> Vec<u8> {
-    let mut clean = text.to_vec();
-    clean.retain(|octet| !matches!(octet, b'\r' | b'\n' | 0));
-    clean
+    let lawful = |octet: &u8| !matches!(octet, b'\r' | b'\n' | 0);
+    // Most often in one copy.
+    if text.iter().all(lawful) { text.to_vec() } else { text.iter().copied().filter(lawful).collect() }
 }
 
 // ── response codes ──────────────────────────────────────────────────────────────────────────────────────────────────
