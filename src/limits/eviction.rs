@@ -59,7 +59,7 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         word.give();
-        waiting.await.unwrap();
+        tokio::time::timeout(std::time::Duration::from_secs(10), waiting).await.expect("not heard").unwrap();
         word.given().await;
     }
 }
