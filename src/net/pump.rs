@@ -115,7 +115,8 @@ impl Pump {
         self.to_client.moved
     }
 
-    /// Copies until both directions are done, or one is and the other has been silent for too long.
+    /// Copies until both directions are done, or one is and the other has been silent for too long. Both streams are to
+    /// be closed then: the last end is left to that where it is the same.
     ///
     /// If the node's side ends first, orderly or not, `hold` is asked once. It is told how long ago the client last sent
     /// an octet here, or that it never did, and says for how long the client is kept as it is before the end is passed
@@ -215,9 +216,11 @@ impl Pump {
         N: AsyncRead + AsyncWrite + Breakable + Unpin,
     {
         SCRATCH_AREA.with_borrow_mut(|scratch| {
+            self.to_node.is_last = self.to_client.is_done();
             while let Poll::Ready(event) = self.to_node.poll(cx, scratch, client, node) {
                 self.on_the_way_to_node(event);
             }
+            self.to_client.is_last = self.to_node.is_done();
             while let Poll::Ready(event) = self.to_client.poll(cx, scratch, node, client) {
                 self.on_the_way_to_client(event);
             }

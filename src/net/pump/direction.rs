@@ -21,6 +21,8 @@ pub(super) struct Direction {
     pub(super) has_read: bool,
     /// Whether the source's end is not to be passed on yet.
     pub(super) is_held: bool,
+    /// Whether the other direction is done, so that both streams are closed when this one is.
+    pub(super) is_last: bool,
     /// Whether bursts may go through a pipe.
     pub(super) may_splice: bool,
     /// Whether what comes next belongs to a burst most likely.
@@ -62,6 +64,7 @@ impl Direction {
             moved: 0,
             has_read: false,
             is_held: false,
+            is_last: false,
             may_splice: true,
             is_bursting: false,
             is_unsent: false,
@@ -127,6 +130,11 @@ impl Direction {
                 Ok(()) => return Poll::Pending,
                 Err(error) => Event::WriteFailed(error),
             },
+            // A socket's close says the same, and comes now.
+            State::Closing if self.is_last && to.socket().is_some() => {
+                self.state = State::Done;
+                return Poll::Pending;
+            }
             State::Closing => {
                 // Whether the destination heard of the end or was gone already is the same to us.
                 ready!(Pin::new(to).poll_shutdown(cx)).unwrap_or(());

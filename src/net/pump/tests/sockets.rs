@@ -301,10 +301,11 @@ impl Stalled {
     }
 
     /// Lets the copy end, and gives back how, with all that the client hears by then.
-    async fn end(mut self) -> (Ended, Vec<u8>) {
+    async fn end(self) -> (Ended, Vec<u8>) {
         let mut heard = Vec::new();
-        let Self { client, client_far, node_far, pump, .. } = &mut self;
-        let run = pump.run(client_far, node_far, |_| Duration::ZERO);
+        let Self { mut client, node: _node, mut client_far, mut node_far, mut pump, .. } = self;
+        // Both are closed as soon as it has ended, as whoever has a pump must do.
+        let run = async move { pump.run(&mut client_far, &mut node_far, |_| Duration::ZERO).await };
         let hear = async {
             client.read_to_end(&mut heard).await.unwrap();
             client.shutdown().await.unwrap();
