@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # What a login, an idle session, a transfer and a round trip cost through mailferry and through other proxies: the same
 # clients, the same node and the same work for all, in turns, on this machine. Writes the tables and plots of
-# docs/benchmarks.md, between its marks.
+# docs/benchmarks.md, between its marks. All of it happens in a network namespace of its own.
 #
-#   benches/compare.sh                      everything; some 15 minutes
+#   benches/compare.sh                      everything; some 17 minutes
 #   benches/compare.sh --quick              whether everything works: figures of a minute, printed and not kept
-#   benches/compare.sh --only hold,logins   only these works: hold logins alone bulk noop
+#   benches/compare.sh --only hold,logins   only these works: hold logins pop3 alone bulk noop
 #   benches/compare.sh --peers haproxy      only these proxies beside mailferry: haproxy nginx dovecot perdition
 #   benches/compare.sh --rounds 5           how often each work is done (3)
 #   benches/compare.sh --print              prints the tables, and leaves docs/benchmarks.md alone
 #
-# Builds with --release, unless MAILFERRY and LOADGEN name programs. The other proxies are Debian's packages, set up as
+# Builds with --release, unless MAILFERRY and LOADGEN name programs, with whole paths. The other proxies are Debian's packages, set up as
 # in benches/peers/; stalwart-proxy is none and not here. The figures of all rounds stay in target/benchmarks/.
 #
 # Status 1: a measurement went wrong, and is not in the tables. 2: nothing could be measured.
@@ -20,10 +20,12 @@ BENCHES=$(cd "$(dirname "$0")" && pwd)
 PEERS_FOLDER=$BENCHES/peers
 # shellcheck source=benches/peers/start.sh
 . "$PEERS_FOLDER/start.sh"
+# shellcheck source=benches/peers/network.sh
+. "$PEERS_FOLDER/network.sh"
 
 USERS=1000
-PRINT=no ROUNDS=3 WORKS=hold,logins,alone,bulk,noop PEERS=haproxy,nginx,dovecot,perdition
-LOGINS=5000 PLAIN_LOGINS=15000 ALONE=1500 NOOPS=20000 AT_MOST=6s BULK=2s WARM_UP=200
+PRINT=no ROUNDS=3 WORKS=hold,logins,pop3,alone,bulk,noop PEERS=haproxy,nginx,dovecot,perdition
+LOGINS=5000 PLAIN_LOGINS=15000 POP3_LOGINS=4000 ALONE=1500 NOOPS=20000 AT_MOST=6s POP3_AT_MOST=3s BULK=2s WARM_UP=200
 # A mailferry wants eleven descriptors for five sessions. A Perdition is a process for each session.
 HELD=$((DESCRIPTORS * 5 / 11 - 500))
 STEPS=1000,$((HELD / 2)),$HELD FORKED_STEPS=100,300,500 SETTLE=3s
@@ -33,6 +35,7 @@ main() {
     arguments "$@"
     check_packages
     build
+    own_network "$0" "$@"
     FOLDER=$(mktemp -d /tmp/mailferry-benches.XXXXXXXX)
     chmod 711 "$FOLDER" # Dovecot's own users have to get to their sockets
     trap leave EXIT
@@ -40,7 +43,7 @@ main() {
     trap 'exit 143' TERM HUP
     start_node
     if has hold; then hold_sessions; fi
-    if has logins || has alone || has bulk || has noop; then
+    if has logins || has pop3 || has alone || has bulk || has noop; then
         for name in "${ALL[@]}"; do start "$name"; done
         for name in "${ALL[@]}"; do check "$name"; done
         for ((round = 0; round < ROUNDS; round++)); do
@@ -57,7 +60,7 @@ arguments() {
     while [ $# -gt 0 ]; do
         case $1 in
         --quick)
-            PRINT=yes ROUNDS=1 LOGINS=200 PLAIN_LOGINS=300 ALONE=20 NOOPS=200 AT_MOST=3s BULK=200ms WARM_UP=20
+            PRINT=yes ROUNDS=1 LOGINS=200 PLAIN_LOGINS=300 POP3_LOGINS=200 ALONE=20 NOOPS=200 AT_MOST=3s BULK=200ms WARM_UP=20
             STEPS=50,150 FORKED_STEPS=20,40 SETTLE=500ms
             ;;
         --only) WORKS=${2?} && shift ;;
@@ -95,18 +98,22 @@ start_node() {
     "$LOADGEN" certificates "$FOLDER/tls"
     seq -f 'user%.0f a' "$USERS" >"$FOLDER/routes"
     mkdir "$FOLDER/node"
-    "$LOADGEN" node --imap $free --imaps $free --counts $free --certificates "$FOLDER/tls" >"$FOLDER/node/ports" &
+    "$LOADGEN" node --imap $free --imaps $free --pop3 $free --pop3s $free --counts $free --certificates "$FOLDER/tls" \
+        >"$FOLDER/node/ports" &
     NODE_PID=$!
     wait_until node grep -q '^counts=' "$FOLDER/node/ports"
     NODE_IMAP=$(sed -n 's/^imap=.*://p' "$FOLDER/node/ports")
     NODE_IMAPS=$(sed -n 's/^imaps=.*://p' "$FOLDER/node/ports")
+    NODE_POP3=$(sed -n 's/^pop3=.*://p' "$FOLDER/node/ports")
+    NODE_POP3S=$(sed -n 's/^pop3s=.*://p' "$FOLDER/node/ports")
     NODE_COUNTS=$(sed -n 's/^counts=//p' "$FOLDER/node/ports")
 }
 
 # One login through each door, seen by the node.
 check() { # check NAME
     local door
-    for door in plain tls; do
+    for door in plain tls pop3 pop3s starttls; do
+        if [ "$door" = starttls ] && [ -z "${STARTTLS[$1]-}" ]; then continue; fi
         run "$1" "$door" logins --count 1 --warm-up 0 --in-flight 1 >"$FOLDER/check" ||
             fail "$1 ($door) does not work: $(tail -n 3 "$FOLDER/check" "$FOLDER/$1/output")"
     done
@@ -139,7 +146,7 @@ a_round() {
         order+=("${ALL[(turn + round) % ${#ALL[@]}]}")
     done
     if ((round == 0)); then order=("${ALL[@]}"); fi
-    for what in logins-tls logins-resumed logins-plain alone-tls alone-plain down-plain down-tls up-plain up-tls \
+    for what in logins-tls logins-resumed logins-plain pop3-tls pop3-plain alone-tls alone-plain down-plain down-tls up-plain up-tls \
         noop-plain noop-tls; do
         if ! has "$(work_of "$what")"; then continue; fi
         for name in "${order[@]}"; do
@@ -162,13 +169,18 @@ do_work() { # do_work NAME WHAT
     logins-tls) how=(tls logins-tls logins --count "$LOGINS") ;;
     logins-resumed) how=(tls logins-resumed logins --resume --count "$LOGINS") ;;
     logins-plain) how=(plain logins-plain logins --count "$PLAIN_LOGINS") ;;
+    pop3-tls) how=(pop3s pop3-tls logins --count "$POP3_LOGINS") ;;
+    pop3-plain) how=(pop3 pop3-plain logins --count "$POP3_LOGINS") ;;
     alone-tls) how=(tls alone-tls logins --in-flight 1 --count "$ALONE") ;;
     alone-plain) how=(plain alone-plain logins --in-flight 1 --count "$ALONE") ;;
     down-*) how=("${2#*-}" "$2" bulk --for "$BULK") ;;
     up-*) how=("${2#*-}" "$2" bulk --direction up --for "$BULK") ;;
     noop-*) how=("${2#*-}" "$2" noop --count "$NOOPS") ;;
     esac
-    if [ "${how[2]}" = logins ]; then how+=(--for "$AT_MOST" --warm-up "$WARM_UP"); fi
+    if [ "${how[2]}" = logins ]; then
+        if [ "$(work_of "$2")" = pop3 ]; then how+=(--for "$POP3_AT_MOST"); else how+=(--for "$AT_MOST"); fi
+        how+=(--warm-up "$WARM_UP")
+    fi
     measure "$1" "$1" "${how[@]}"
 }
 
@@ -186,11 +198,14 @@ measure() { # measure COLUMN NAME DOOR WHAT COMMAND OPTION…
 run() { # run NAME DOOR COMMAND OPTION…
     local name=$1 door=$2 command=$3 pid where=()
     shift 3
-    if [ "$door" = plain ]; then
-        where=(--imap "localhost:${PLAIN[$name]}")
-    else
-        where=(--imap "localhost:${TLS[$name]}" --tls implicit --ca "$FOLDER/tls/ca.pem")
-    fi
+    case $door in
+    plain) where=(--imap "localhost:${PLAIN[$name]}") ;;
+    tls) where=(--imap "localhost:${TLS[$name]}" --tls implicit) ;;
+    starttls) where=(--imap "localhost:${STARTTLS[$name]}" --tls starttls) ;;
+    pop3) where=(--pop3 "localhost:${POP3[$name]}") ;;
+    pop3s) where=(--pop3 "localhost:${POP3S[$name]}" --tls implicit) ;;
+    esac
+    if [ "$door" != plain ] && [ "$door" != pop3 ]; then where+=(--ca "$FOLDER/tls/ca.pem"); fi
     for pid in ${PIDS[$name]}; do where+=(--pid "$pid"); done
     "$LOADGEN" "$command" "${where[@]}" --counts "$NODE_COUNTS" --users "$USERS" "$@"
 }
@@ -211,7 +226,7 @@ describe() {
     done
     echo "Measured on $(date -u +%Y-%m-%d) with commit $commit: $(joined "${versions[@]}")." \
         "$(nproc) cores ($machine) for clients, proxies and node together, Linux $(uname -r)," \
-        "$DESCRIPTORS descriptors for each process; $ROUNDS rounds, load average at the end" \
+        "$NETWORK, $DESCRIPTORS descriptors for each process; $ROUNDS rounds, load average at the end" \
         "$(cut -d ' ' -f 1 /proc/loadavg). mailferry's program has $(stat -c %s "$MAILFERRY") octets."
 }
 

@@ -1,10 +1,11 @@
 # shellcheck shell=bash
 # Starts and stops the proxies that are compared. Sourced by compare.sh and imaptest.sh, which set FOLDER (certificates,
-# routes), NODE_IMAP and NODE_IMAPS (the node's ports), and BENCHES (the folder above this one).
+# routes), NODE_IMAP, NODE_IMAPS, NODE_POP3 and NODE_POP3S (the node's ports), and BENCHES (the folder above this one).
 #
-# start NAME sets ${PLAIN[NAME]} and ${TLS[NAME]}, ports, and ${PIDS[NAME]}, the processes whose trees are measured.
+# start NAME sets ${PLAIN[NAME]}, ${TLS[NAME]} (IMAP), ${POP3[NAME]} and ${POP3S[NAME]}, ports, for mailferry
+# ${STARTTLS[NAME]} (IMAP) too, and ${PIDS[NAME]}, the processes whose trees are measured.
 
-declare -A PLAIN TLS PIDS
+declare -A PLAIN TLS STARTTLS POP3 POP3S PIDS
 THREADS=$(nproc)
 DESCRIPTORS=$(ulimit -Hn)
 SESSIONS=$(((DESCRIPTORS - 200) / 2)) # each needs two descriptors
@@ -31,7 +32,10 @@ packages() { # packages NAME: those that are missing
         command -v nginx >/dev/null || echo nginx
         [ -e /usr/lib/nginx/modules/ngx_mail_module.so ] || echo libnginx-mod-mail
         ;;
-    dovecot) [ -x /usr/lib/dovecot/imap-login ] || [ -x /usr/libexec/dovecot/imap-login ] || echo dovecot-imapd ;;
+    dovecot)
+        [ -x /usr/lib/dovecot/imap-login ] || [ -x /usr/libexec/dovecot/imap-login ] || echo dovecot-imapd
+        [ -x /usr/lib/dovecot/pop3-login ] || [ -x /usr/libexec/dovecot/pop3-login ] || echo dovecot-pop3d
+        ;;
     perdition) command -v perdition >/dev/null || echo perdition ;;
     *) fail "no such proxy: $1" ;;
     esac
@@ -48,10 +52,13 @@ version() { # version NAME
 }
 
 start() { # start NAME
-    local name=$1 work=$FOLDER/$1
+    local name=$1 work=$FOLDER/$1 port
     mkdir -p "$work"
-    PLAIN[$name]=$((NEXT_PORT++)) TLS[$name]=$((NEXT_PORT++))
-    if answers "${PLAIN[$name]}" || answers "${TLS[$name]}"; then fail "port ${PLAIN[$name]} or the next is in use"; fi
+    PLAIN[$name]=$((NEXT_PORT++)) TLS[$name]=$((NEXT_PORT++)) POP3[$name]=$((NEXT_PORT++)) POP3S[$name]=$((NEXT_PORT++))
+    if [[ $name == mailferry* ]]; then STARTTLS[$name]=$((NEXT_PORT++)); fi
+    for port in "${PLAIN[$name]}" "${TLS[$name]}" "${POP3[$name]}" "${POP3S[$name]}" ${STARTTLS[$name]-}; do
+        if answers "$port"; then fail "port $port is in use"; fi
+    done
     case $name in
     mailferry*)
         configure "$name" mailferry.toml
@@ -62,7 +69,7 @@ start() { # start NAME
         launch "$name" haproxy -db -f "$work/haproxy.cfg"
         ;;
     nginx)
-        "$LOADGEN" lookup --listen 127.0.0.1:0 --imap "127.0.0.1:$NODE_IMAP" --pop3 "127.0.0.1:$NODE_IMAP" >"$work/lookup" &
+        "$LOADGEN" lookup --listen 127.0.0.1:0 --imap "127.0.0.1:$NODE_IMAP" --pop3 "127.0.0.1:$NODE_POP3" >"$work/lookup" &
         PIDS[$name]=$!
         wait_until "nginx's helper" grep -q = "$work/lookup"
         configure "$name" nginx.conf
@@ -75,21 +82,24 @@ start() { # start NAME
         launch "$name" dovecot -F -c "$work/dovecot.conf"
         ;;
     perdition)
-        perdition_at "$name" "${PLAIN[$name]}"
-        perdition_at "$name" "${TLS[$name]}" --ssl_mode ssl_listen --ssl_cert_file "$FOLDER/tls/chain.pem" \
-            --ssl_key_file "$FOLDER/tls/key.pem"
+        local ssl=(--ssl_mode ssl_listen --ssl_cert_file "$FOLDER/tls/chain.pem" --ssl_key_file "$FOLDER/tls/key.pem")
+        perdition_at "$name" IMAP4 "$NODE_IMAP" "${PLAIN[$name]}"
+        perdition_at "$name" IMAP4 "$NODE_IMAP" "${TLS[$name]}" "${ssl[@]}"
+        perdition_at "$name" POP3 "$NODE_POP3" "${POP3[$name]}"
+        perdition_at "$name" POP3 "$NODE_POP3" "${POP3S[$name]}" "${ssl[@]}"
         ;;
     esac
-    wait_until "$name" answers "${PLAIN[$name]}"
-    wait_until "$name" answers "${TLS[$name]}"
+    for port in "${PLAIN[$name]}" "${TLS[$name]}" "${POP3[$name]}" "${POP3S[$name]}" ${STARTTLS[$name]-}; do
+        wait_until "$name" answers "$port"
+    done
 }
 
 # One process for each connection is all that it has; without a map it asks nobody.
-perdition_at() { # perdition_at NAME PORT OPTION…
-    local name=$1 port=$2
-    shift 2
-    launch "$name" perdition --no_daemon --no_lookup --protocol IMAP4 --bind_address 127.0.0.1 --listen_port "$port" \
-        --map_library '' --outgoing_server 127.0.0.1 --outgoing_port "$NODE_IMAP" --pid_file '' --quiet --server_resp_line \
+perdition_at() { # perdition_at NAME PROTOCOL NODE_PORT PORT OPTION…
+    local name=$1 protocol=$2 node=$3 port=$4
+    shift 4
+    launch "$name" perdition --no_daemon --no_lookup --protocol "$protocol" --bind_address 127.0.0.1 --listen_port "$port" \
+        --map_library '' --outgoing_server 127.0.0.1 --outgoing_port "$node" --pid_file '' --quiet --server_resp_line \
         --log_facility /dev/null --username "$(id -un)" --group "$(id -gn)" --timeout 3600 "$@"
 }
 
@@ -101,14 +111,15 @@ choose_dovecot_users() {
 }
 
 configure() { # configure NAME TEMPLATE
-    local name=$1 node=$NODE_IMAP node_tls=off node_ca='' node_name='' splice='' lookup='' sessions=$SESSIONS
+    local name=$1 node=$NODE_IMAP node_pop3=${NODE_POP3-110} node_tls=off node_ca='' node_name='' splice='' lookup='' sessions=$SESSIONS
     if [ "$name" = mailferry-both ]; then
-        node=$NODE_IMAPS node_tls=implicit node_ca="ca = \"$FOLDER/tls/ca.pem\"" node_name='tls_name = "localhost"'
+        node=$NODE_IMAPS node_pop3=$NODE_POP3S node_tls=implicit node_ca="ca = \"$FOLDER/tls/ca.pem\"" node_name='tls_name = "localhost"'
     fi
     if [ "$name" = haproxy-splice ]; then splice='option splice-auto' sessions=$((SESSIONS / 2)); fi # it wants pipes too
     if [ -e "$FOLDER/$name/lookup" ]; then lookup=$(sed -n 's/^lookup=.*://p' "$FOLDER/$name/lookup"); fi
     sed -e "s|@FOLDER@|$FOLDER|g; s|@WORK@|$FOLDER/$name|g; s|@PLAIN@|${PLAIN[$name]}|g; s|@TLS@|${TLS[$name]}|g" \
-        -e "s|@NODE@|$node|g; s|@NODE_TLS@|$node_tls|g; s|@NODE_CA@|$node_ca|g; s|@NODE_NAME@|$node_name|g; s|@SPLICE@|$splice|g" \
+        -e "s|@POP3@|${POP3[$name]-}|g; s|@POP3S@|${POP3S[$name]-}|g; s|@STARTTLS@|${STARTTLS[$name]-}|g" \
+        -e "s|@NODE@|$node|g; s|@NODE_POP3@|$node_pop3|g; s|@NODE_TLS@|$node_tls|g; s|@NODE_CA@|$node_ca|g; s|@NODE_NAME@|$node_name|g; s|@SPLICE@|$splice|g" \
         -e "s|@THREADS@|$THREADS|g; s|@SESSIONS@|$sessions|g; s|@DESCRIPTORS@|$DESCRIPTORS|g; s|@LOOKUP@|$lookup|g" \
         -e "s|@DOVECOT_USER@|${DOVECOT_USER-}|g; s|@DOVENULL_USER@|${DOVENULL_USER-}|g" \
         -e "s|@DOVECOT_GROUP@|${DOVECOT_GROUP-}|g" "$PEERS_FOLDER/$2" >"$FOLDER/$name/$2"

@@ -53,6 +53,8 @@ const TABLES: [(&str, &[Row]); 4] = [
             Row("CPU, TLS, resumed", "logins-resumed", "cpu", "µs"),
             Row("CPU, no TLS", "logins-plain", "cpu", "µs"),
             Row("CPU, TLS on both sides", "logins-both", "cpu", "µs"),
+            Row("POP3, CPU, TLS, full handshake", "pop3-tls", "cpu", "µs"),
+            Row("POP3, CPU, no TLS", "pop3-plain", "cpu", "µs"),
             Row("one alone, TLS, p50", "alone-tls", "p50", "ms"),
             Row("one alone, no TLS, p50", "alone-plain", "p50", "ms"),
         ],
