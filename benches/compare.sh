@@ -41,7 +41,7 @@ main() {
     trap leave EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
-    start_node
+    start_node "$USERS"
     if has hold; then hold_sessions; fi
     if has logins || has pop3 || has alone || has bulk || has noop; then
         for name in "${ALL[@]}"; do start "$name"; done
@@ -93,27 +93,11 @@ check_packages() {
     exit 2
 }
 
-start_node() {
-    local free=127.0.0.1:0
-    "$LOADGEN" certificates "$FOLDER/tls"
-    seq -f 'user%.0f a' "$USERS" >"$FOLDER/routes"
-    mkdir "$FOLDER/node"
-    "$LOADGEN" node --imap $free --imaps $free --pop3 $free --pop3s $free --counts $free --certificates "$FOLDER/tls" \
-        >"$FOLDER/node/ports" &
-    NODE_PID=$!
-    wait_until node grep -q '^counts=' "$FOLDER/node/ports"
-    NODE_IMAP=$(sed -n 's/^imap=.*://p' "$FOLDER/node/ports")
-    NODE_IMAPS=$(sed -n 's/^imaps=.*://p' "$FOLDER/node/ports")
-    NODE_POP3=$(sed -n 's/^pop3=.*://p' "$FOLDER/node/ports")
-    NODE_POP3S=$(sed -n 's/^pop3s=.*://p' "$FOLDER/node/ports")
-    NODE_COUNTS=$(sed -n 's/^counts=//p' "$FOLDER/node/ports")
-}
-
 # One login through each door, seen by the node.
 check() { # check NAME
     local door
-    for door in plain tls pop3 pop3s starttls; do
-        if [ "$door" = starttls ] && [ -z "${STARTTLS[$1]-}" ]; then continue; fi
+    for door in plain tls pop3 pop3s starttls stls; do
+        if [[ $door == st* ]] && [ -z "${STARTTLS[$1]-}" ]; then continue; fi
         run "$1" "$door" logins --count 1 --warm-up 0 --in-flight 1 >"$FOLDER/check" ||
             fail "$1 ($door) does not work: $(tail -n 3 "$FOLDER/check" "$FOLDER/$1/output")"
     done
@@ -204,6 +188,7 @@ run() { # run NAME DOOR COMMAND OPTION…
     starttls) where=(--imap "localhost:${STARTTLS[$name]}" --tls starttls) ;;
     pop3) where=(--pop3 "localhost:${POP3[$name]}") ;;
     pop3s) where=(--pop3 "localhost:${POP3S[$name]}" --tls implicit) ;;
+    stls) where=(--pop3 "localhost:${STLS[$name]}" --tls starttls) ;;
     esac
     if [ "$door" != plain ] && [ "$door" != pop3 ]; then where+=(--ca "$FOLDER/tls/ca.pem"); fi
     for pid in ${PIDS[$name]}; do where+=(--pid "$pid"); done
@@ -257,10 +242,6 @@ leave() {
     local status=$?
     trap '' INT TERM HUP
     stop_all
-    if [ -n "${NODE_PID-}" ]; then
-        kill "$NODE_PID" 2>/dev/null || true
-        end "$NODE_PID"
-    fi
     rm -rf "$FOLDER"
     exit "$status"
 }

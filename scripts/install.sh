@@ -67,6 +67,7 @@ look_for_test_parts() {
     need python3 command -v python3
     need g++ a_cxx_program_compiles # for the fuzzer's own library
     need haproxy command -v haproxy
+    need iproute2 command -v ip # a network of its own for each benchmark
 }
 
 # Debian starts a service as soon as its package is there, unless this script says no (101).

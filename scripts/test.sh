@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # All checks that a change must pass, on any Debian machine with a Rust toolchain: installs what is missing, then format,
-# lints, documentation, tests (with real slapd, Dovecots and mail clients), benches in test mode, and the demo.
+# lints, documentation, tests (with real slapd, Dovecots and mail clients), benches in test mode, short runs of the
+# benchmarks that need sockets, and the demo.
 # Stops at the first failure. Everything but the fuzz targets is built in one profile, so that nothing is compiled twice.
 # What all of it prints is kept until the end and searched for the passwords that the tests log in with.
 set -euo pipefail
@@ -14,11 +15,12 @@ main() {
     step "format" cargo fmt --check
     step "lints" cargo clippy --locked --all-targets --all-features -- -D warnings
     step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --all-features
-    step "tests" cargo test --locked --all-features --lib --bins --tests
+    step "tests" cargo test --locked --all-features --lib --bins --tests --example loadgen
     step "tests in the documentation" cargo test --locked --all-features --doc
     if compgen -G 'benches/*.rs' >/dev/null; then
         step "benches, one round each" cargo test --locked --all-features --bench '*' -- --test
     fi
+    step "benchmarks, a short run" short_benchmarks
     step "fuzzing, 10 s each" scripts/fuzz.sh 10
     step "demo" scripts/demo.sh --once
     step "no secret in all of this" no_secrets
@@ -37,6 +39,18 @@ no_secrets() {
     found=$(grep -anE -- "$MARKS" "$OUTPUT") || return 0
     echo "$found"
     return 1
+}
+
+# Whether each of them works, with the programs of the tests: figures of these are nothing to keep. A measurement that goes
+# wrong fails the script.
+short_benchmarks() {
+    local target
+    cargo build --locked --all-features --bin mailferry --example loadgen || return 1
+    target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+    export MAILFERRY=$target/debug/mailferry LOADGEN=$target/debug/examples/loadgen
+    benches/compare.sh --quick --peers haproxy || return 1
+    PROCESSES=2 SESSIONS_EACH=50 HELD_FOR=2s benches/many.sh || return 1
+    benches/soak.sh 5s
 }
 
 step() { # step NAME COMMAND…

@@ -1,11 +1,14 @@
 # shellcheck shell=bash
-# Starts and stops the proxies that are compared. Sourced by compare.sh and imaptest.sh, which set FOLDER (certificates,
-# routes), NODE_IMAP, NODE_IMAPS, NODE_POP3 and NODE_POP3S (the node's ports), and BENCHES (the folder above this one).
+# Starts and stops the proxies that are compared. Sourced by the scripts in benches/, which set FOLDER and BENCHES (the
+# folder above this one). start_node sets NODE_IMAP, NODE_IMAPS, NODE_POP3 and NODE_POP3S, its ports, and makes certificates
+# and routes in FOLDER.
 #
 # start NAME sets ${PLAIN[NAME]}, ${TLS[NAME]} (IMAP), ${POP3[NAME]} and ${POP3S[NAME]}, ports, for mailferry
-# ${STARTTLS[NAME]} (IMAP) too, and ${PIDS[NAME]}, the processes whose trees are measured.
+# ${STARTTLS[NAME]} (IMAP) and ${STLS[NAME]} (POP3) too, and ${PIDS[NAME]}, the processes whose trees are measured.
 
-declare -A PLAIN TLS STARTTLS POP3 POP3S PIDS
+declare -A PLAIN TLS STARTTLS POP3 POP3S STLS PIDS
+NODE_PIDS=()
+HOST=127.0.0.1 # where a mailferry listens; the others know no other address
 THREADS=$(nproc)
 DESCRIPTORS=$(ulimit -Hn)
 SESSIONS=$(((DESCRIPTORS - 200) / 2)) # each needs two descriptors
@@ -16,6 +19,7 @@ START_TIMEOUT=20                      # seconds
 build() {
     if [ -z "${MAILFERRY-}" ]; then MAILFERRY=$(built --bin mailferry); fi
     if [ -z "${LOADGEN-}" ]; then LOADGEN=$(built --example loadgen); fi
+    export MAILFERRY LOADGEN # the script begins again in its own network
 }
 
 built() { # built OPTION…: the path of what cargo builds
@@ -51,12 +55,29 @@ version() { # version NAME
     esac
 }
 
+# A node of loadgen's, certificates for all, and routes for so many users.
+start_node() { # start_node USERS
+    local free=127.0.0.1:0 ports=$FOLDER/node/ports
+    "$LOADGEN" certificates "$FOLDER/tls"
+    seq -f 'user%.0f a' "$1" >"$FOLDER/routes"
+    mkdir "$FOLDER/node"
+    "$LOADGEN" node --imap $free --imaps $free --pop3 $free --pop3s $free --counts $free --certificates "$FOLDER/tls" >"$ports" &
+    NODE_PIDS+=($!)
+    wait_until node grep -qs '^counts=' "$ports"
+    NODE_IMAP=$(sed -n 's/^imap=.*://p' "$ports")
+    NODE_IMAPS=$(sed -n 's/^imaps=.*://p' "$ports")
+    NODE_POP3=$(sed -n 's/^pop3=.*://p' "$ports")
+    NODE_POP3S=$(sed -n 's/^pop3s=.*://p' "$ports")
+    # shellcheck disable=SC2034 # for the scripts
+    NODE_COUNTS=$(sed -n 's/^counts=//p' "$ports")
+}
+
 start() { # start NAME
     local name=$1 work=$FOLDER/$1 port
     mkdir -p "$work"
     PLAIN[$name]=$((NEXT_PORT++)) TLS[$name]=$((NEXT_PORT++)) POP3[$name]=$((NEXT_PORT++)) POP3S[$name]=$((NEXT_PORT++))
-    if [[ $name == mailferry* ]]; then STARTTLS[$name]=$((NEXT_PORT++)); fi
-    for port in "${PLAIN[$name]}" "${TLS[$name]}" "${POP3[$name]}" "${POP3S[$name]}" ${STARTTLS[$name]-}; do
+    if [[ $name == mailferry* ]]; then STARTTLS[$name]=$((NEXT_PORT++)) STLS[$name]=$((NEXT_PORT++)); fi
+    for port in "${PLAIN[$name]}" "${TLS[$name]}" "${POP3[$name]}" "${POP3S[$name]}" ${STARTTLS[$name]-} ${STLS[$name]-}; do
         if answers "$port"; then fail "port $port is in use"; fi
     done
     case $name in
@@ -71,7 +92,7 @@ start() { # start NAME
     nginx)
         "$LOADGEN" lookup --listen 127.0.0.1:0 --imap "127.0.0.1:$NODE_IMAP" --pop3 "127.0.0.1:$NODE_POP3" >"$work/lookup" &
         PIDS[$name]=$!
-        wait_until "nginx's helper" grep -q = "$work/lookup"
+        wait_until "nginx's helper" grep -qs = "$work/lookup"
         configure "$name" nginx.conf
         launch "$name" nginx -p "$work" -c "$work/nginx.conf"
         ;;
@@ -89,7 +110,7 @@ start() { # start NAME
         perdition_at "$name" POP3 "$NODE_POP3" "${POP3S[$name]}" "${ssl[@]}"
         ;;
     esac
-    for port in "${PLAIN[$name]}" "${TLS[$name]}" "${POP3[$name]}" "${POP3S[$name]}" ${STARTTLS[$name]-}; do
+    for port in "${PLAIN[$name]}" "${TLS[$name]}" "${POP3[$name]}" "${POP3S[$name]}" ${STARTTLS[$name]-} ${STLS[$name]-}; do
         wait_until "$name" answers "$port"
     done
 }
@@ -119,6 +140,7 @@ configure() { # configure NAME TEMPLATE
     if [ -e "$FOLDER/$name/lookup" ]; then lookup=$(sed -n 's/^lookup=.*://p' "$FOLDER/$name/lookup"); fi
     sed -e "s|@FOLDER@|$FOLDER|g; s|@WORK@|$FOLDER/$name|g; s|@PLAIN@|${PLAIN[$name]}|g; s|@TLS@|${TLS[$name]}|g" \
         -e "s|@POP3@|${POP3[$name]-}|g; s|@POP3S@|${POP3S[$name]-}|g; s|@STARTTLS@|${STARTTLS[$name]-}|g" \
+        -e "s|@HOST@|$HOST|g; s|@STLS@|${STLS[$name]-}|g" \
         -e "s|@NODE@|$node|g; s|@NODE_POP3@|$node_pop3|g; s|@NODE_TLS@|$node_tls|g; s|@NODE_CA@|$node_ca|g; s|@NODE_NAME@|$node_name|g; s|@SPLICE@|$splice|g" \
         -e "s|@THREADS@|$THREADS|g; s|@SESSIONS@|$sessions|g; s|@DESCRIPTORS@|$DESCRIPTORS|g; s|@LOOKUP@|$lookup|g" \
         -e "s|@DOVECOT_USER@|${DOVECOT_USER-}|g; s|@DOVENULL_USER@|${DOVENULL_USER-}|g" \
@@ -149,9 +171,12 @@ end() { # end PID: waits for it, and has no more patience after a while
     wait "$1" 2>/dev/null || true
 }
 
-stop_all() {
-    local name
+stop_all() { # the nodes too
+    local name pid
     for name in "${!PIDS[@]}"; do stop "$name"; done
+    for pid in "${NODE_PIDS[@]}"; do kill "$pid" 2>/dev/null || true; done
+    for pid in "${NODE_PIDS[@]}"; do end "$pid"; done
+    NODE_PIDS=()
 }
 
 wait_until() { # wait_until WHO COMMAND…
@@ -167,5 +192,5 @@ wait_until() { # wait_until WHO COMMAND…
 }
 
 answers() { # answers PORT: something accepts connections there
-    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+    (exec 3<>"/dev/tcp/$HOST/$1") 2>/dev/null
 }

@@ -25,6 +25,7 @@ use bench::lookup::Lookup;
 use bench::node::Node;
 use bench::noop::Noop;
 use bench::page::Page;
+use bench::soak::Soak;
 use rate::Rate;
 
 /// Some login was lost, or some session, transfer or answer.
@@ -47,6 +48,7 @@ enum Command {
     Hold(Hold),
     Bulk(Bulk),
     Noop(Noop),
+    Soak(Soak),
     Node(Node),
     Lookup(Lookup),
     Certificates(Certificates),
@@ -74,6 +76,7 @@ async fn run(command: &Command) -> Result<usize, String> {
         Command::Hold(hold) => hold.run().await,
         Command::Bulk(bulk) => bulk.run().await,
         Command::Noop(noop) => noop.run().await,
+        Command::Soak(soak) => soak.run().await,
         Command::Node(node) => node.run().await.map(|()| 0),
         Command::Lookup(lookup) => lookup.run().await.map(|()| 0),
         Command::Certificates(certificates) => certificates.run().map(|()| 0),

@@ -23,37 +23,43 @@ pub(crate) struct Client {
     wire: BufReader<Box<dyn Wire>>,
 }
 
-trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+/// What a client talks over.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 
 impl Client {
     /// Connects, agrees on TLS, reads the greeting and logs in.
     pub(crate) async fn log_in(door: &Door, turn: u64) -> Result<Self, String> {
-        let mut client = Self::open(door, turn).await?;
-        let user = door.user(turn);
-        match door.protocol {
-            Protocol::Imap => client.command(&format!("LOGIN {user} {PASSWORD}")).await?,
-            Protocol::Pop3 => {
-                client.command(&format!("USER {user}")).await?;
-                client.command(&format!("PASS {PASSWORD}")).await?;
-            }
-        }
+        let socket = connect(door, turn).await.map_err(|error| format!("connect: {error}"))?;
+        let mut client = Self::greet(door, Box::new(socket)).await?;
+        client.authenticate(&door.user(turn)).await?;
         Ok(client)
     }
 
-    async fn open(door: &Door, turn: u64) -> Result<Self, String> {
+    /// Gives the user's password.
+    pub(super) async fn authenticate(&mut self, user: &str) -> Result<(), String> {
+        match self.protocol {
+            Protocol::Imap => self.command(&format!("LOGIN {user} {PASSWORD}")).await,
+            Protocol::Pop3 => {
+                self.command(&format!("USER {user}")).await?;
+                self.command(&format!("PASS {PASSWORD}")).await
+            }
+        }
+    }
+
+    /// Agrees on TLS over a connection that is there, and reads the greeting.
+    pub(super) async fn greet(door: &Door, socket: Box<dyn Wire>) -> Result<Self, String> {
         let told = |error: io::Error| error.to_string();
-        let socket = connect(door, turn).await.map_err(|error| format!("connect: {error}"))?;
         let protocol = door.protocol;
         let boxed = |wire: Box<dyn Wire>| Self { protocol, wire: BufReader::with_capacity(BUFFER, wire) };
         let mut client = match &door.tls {
-            None => boxed(Box::new(socket)),
+            None => boxed(socket),
             Some((Tls::Off | Tls::Implicit, tls, name)) => {
                 boxed(Box::new(tls.connect(name.clone(), socket).await.map_err(told)?))
             }
             Some((Tls::Starttls, tls, name)) => {
-                let mut clear = boxed(Box::new(socket));
+                let mut clear = boxed(socket);
                 clear.greeting().await?;
                 let word = if protocol == Protocol::Imap { "STARTTLS" } else { "STLS" };
                 clear.command(word).await?;
@@ -189,7 +195,8 @@ impl Client {
     }
 }
 
-async fn connect(door: &Door, turn: u64) -> io::Result<TcpStream> {
+/// A connection from the address whose turn it is.
+pub(super) async fn connect(door: &Door, turn: u64) -> io::Result<TcpStream> {
     let socket = if door.address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(source) = door.source(turn) {
         socket.set_reuseaddr(true)?;

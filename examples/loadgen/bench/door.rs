@@ -35,6 +35,9 @@ pub(crate) struct DoorArguments {
     /// Certificate authorities (PEM) that the server's certificate must be from.
     #[arg(long, value_name = "FILE", required_if_eq_any = [("tls", "implicit"), ("tls", "starttls")])]
     pub(crate) ca: Option<PathBuf>,
+    /// The name that the certificate must have; the host's without it.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tls_name: Option<String>,
     /// Resume TLS sessions; without it every handshake is a full one.
     #[arg(long)]
     pub(crate) resume: bool,
@@ -77,7 +80,7 @@ impl DoorArguments {
         found.sort_by_key(SocketAddr::is_ipv6);
         let address = *found.first().ok_or_else(|| wrong(&"no address"))?;
         let host = place.rsplit_once(':').map_or(place.as_str(), |(host, _)| host).to_owned();
-        let name = ServerName::try_from(host).map_err(|error| wrong(&error))?;
+        let name = ServerName::try_from(self.tls_name.clone().unwrap_or(host)).map_err(|error| wrong(&error))?;
         let tls = match self.tls {
             Tls::Off => None,
             begins => Some((begins, self.connector()?, name)),

@@ -1,5 +1,6 @@
 //! A measurement: named figures. Printed as a table or as JSON, and appended to a file for a page of many.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{Write as _, stdout};
@@ -31,7 +32,7 @@ pub(crate) struct Output {
 /// One figure.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Figure {
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     /// With so many sessions open, where that matters.
     pub(crate) sessions: Option<u64>,
     pub(crate) value: f64,
@@ -53,19 +54,24 @@ impl Measured {
     }
 
     /// Adds a figure; one that is not known is left out.
-    pub(crate) fn add(&mut self, name: &'static str, value: impl Into<Option<f64>>, unit: &'static str) {
+    pub(crate) fn add(
+        &mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: impl Into<Option<f64>>,
+        unit: &'static str,
+    ) {
         self.add_at(name, None, value, unit);
     }
 
     pub(crate) fn add_at(
         &mut self,
-        name: &'static str,
+        name: impl Into<Cow<'static, str>>,
         sessions: impl Into<Option<u64>>,
         value: impl Into<Option<f64>>,
         unit: &'static str,
     ) {
         let Some(value) = value.into().filter(|value| value.is_finite()) else { return };
-        self.figures.push(Figure { name, sessions: sessions.into(), value, unit });
+        self.figures.push(Figure { name: name.into(), sessions: sessions.into(), value, unit });
     }
 
     /// Prints and appends it. What had troubles is not appended: it is no measurement. How many there were.

@@ -9,6 +9,7 @@ mod client;
 mod counts;
 mod door;
 mod figures;
+mod fuse;
 pub(crate) mod hold;
 pub(crate) mod logins;
 pub(crate) mod lookup;
@@ -19,5 +20,6 @@ pub(crate) mod page;
 mod plot;
 mod processes;
 mod proxy;
+pub(crate) mod soak;
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,8 @@ pub(crate) struct Memory {
     pub(crate) page_tables: u64,
     /// Open descriptors.
     pub(crate) descriptors: u64,
+    /// Those of them that are ends of pipes; a proxy may keep some for later.
+    pub(crate) pipes: u64,
     /// Octets of the kernel's own objects, of the whole machine (`Slab`).
     pub(crate) slab: u64,
 }
@@ -57,7 +59,12 @@ pub(crate) fn memory(roots: &[u32]) -> Result<Memory, String> {
         memory.rss_anon += kib(&status, "RssAnon:").unwrap_or(0);
         memory.page_tables += kib(&status, "VmPTE:").unwrap_or(0);
         memory.pss += kib(&rollup, "Pss:").unwrap_or(0);
-        memory.descriptors += fs::read_dir(format!("{folder}/fd")).map_or(0, |open| open.count() as u64);
+        let open = fs::read_dir(format!("{folder}/fd")).into_iter().flatten().flatten();
+        for descriptor in open {
+            memory.descriptors += 1;
+            let what = fs::read_link(descriptor.path()).unwrap_or_default();
+            memory.pipes += u64::from(what.as_os_str().as_encoded_bytes().starts_with(b"pipe:"));
+        }
     }
     Ok(memory)
 }

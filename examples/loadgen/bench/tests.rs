@@ -6,7 +6,7 @@ use super::certificates::Certificates;
 use super::counts;
 use super::measured::Measured;
 use super::node::{Node, Running};
-use super::{bulk, hold, logins, noop};
+use super::{bulk, hold, logins, noop, soak};
 
 /// A command line of one of the measuring commands.
 #[derive(Parser)]
@@ -109,6 +109,28 @@ async fn every_question_is_answered() {
         let measured = site.command::<noop::Noop>(door, "--count 30 --sessions 3 --warm-up 2").measure().await.unwrap();
         assert_eq!(value(&measured, "round trips"), 90.0, "{door}");
     }
+}
+
+/// With clients that come and go in this process, its memory says nothing, but the node must be rid of all of them.
+#[tokio::test]
+async fn a_soak_counts_what_is_done_and_leaves_nobody_behind() {
+    let site = Site::new();
+    let door =
+        |name: &str, kind: &str| format!("{kind}:{}", site.node.address(name).replace("127.0.0.1:", "localhost:"));
+    let line = format!(
+        "loadgen --door {} --door {} --door {} --ca {} --counts {} --in-flight 8 --warm-up 100ms --for 500ms --settle 1s",
+        door("imap", "imap:off"),
+        door("imaps", "imap:implicit"),
+        door("pop3s", "pop3:implicit"),
+        site.folder.path().join("ca.pem").display(),
+        site.node.address("counts"),
+    );
+    let line = Line::<soak::Soak>::try_parse_from(line.split_ascii_whitespace()).unwrap_or_else(|e| panic!("{e}"));
+    let measured = line.command.measure().await.unwrap();
+    let visits = value(&measured, "visits");
+    let cut = ["cut off in handshakes", "cut off in logins", "cut off in sessions"].map(|name| value(&measured, name));
+    assert!(cut.iter().sum::<f64>() < visits, "{:?}", measured.figures);
+    assert!(value(&measured, "logins at the node") >= value(&measured, "logins"), "{:?}", measured.figures);
 }
 
 /// A node that stops at a login, or a door that is shut, is no measurement.
