@@ -26,6 +26,8 @@ BENCHES=$(cd "$(dirname "$0")" && pwd)
 PEERS_FOLDER=$BENCHES/peers
 # shellcheck source=benches/peers/start.sh
 . "$PEERS_FOLDER/start.sh"
+# shellcheck source=benches/peers/network.sh
+. "$PEERS_FOLDER/network.sh"
 
 IMAPTEST=${IMAPTEST:-imaptest}
 SECONDS_EACH=${SECONDS_EACH:-20} CLIENTS=${CLIENTS:-20} ROUNDS=${ROUNDS:-2}
@@ -36,12 +38,15 @@ main() {
     if ! command -v "$IMAPTEST" >/dev/null; then fail "no imaptest on PATH; the head of this script says where to get it"; fi
     if [ -n "$(packages dovecot)" ]; then fail "please install dovecot-imapd"; fi
     build
+    own_network "$0" "$@"
     FOLDER=$(mktemp -d /tmp/mailferry-imaptest.XXXXXXXX)
     chmod 711 "$FOLDER"
     trap leave EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
     prepare
+    echo "$NETWORK:"
+    echo
     echo "| round | | commands/s | errors | disconnections |"
     echo "|--:|---|--:|--:|--:|"
     for ((round = 1; round <= ROUNDS; round++)); do
@@ -119,4 +124,4 @@ fail() {
     exit 2
 }
 
-main
+main "$@"
