@@ -7,6 +7,8 @@
 #   benches/compare.sh --quick              whether everything works: figures of a minute, printed and not kept
 #   benches/compare.sh --only hold,logins   only these works: hold logins pop3 alone bulk noop
 #   benches/compare.sh --peers haproxy      only these proxies beside mailferry: haproxy nginx dovecot perdition
+#   OTHER=/tmp/mailferry benches/compare.sh --print --peers haproxy,mailferry-other
+#                                           another build of mailferry too: another commit, or other features
 #   benches/compare.sh --rounds 5           how often each work is done (3)
 #   benches/compare.sh --print              prints the tables, and leaves docs/benchmarks.md alone
 #
@@ -85,8 +87,11 @@ has() { # has WORK
 }
 
 check_packages() {
-    local name missing=()
-    for name in "${ALL[@]}"; do mapfile -O "${#missing[@]}" -t missing < <(packages "$name"); done
+    local name lacks missing=()
+    for name in "${ALL[@]}"; do
+        lacks=$(packages "$name") || exit 2
+        if [ -n "$lacks" ]; then mapfile -O "${#missing[@]}" -t missing <<<"$lacks"; fi
+    done
     if [ ${#missing[@]} -eq 0 ]; then return 0; fi
     echo "compare: please install these packages (Debian would start their services, which need not run):" >&2
     echo "    apt-get install --no-install-recommends ${missing[*]}" >&2

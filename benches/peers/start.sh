@@ -30,6 +30,7 @@ built() { # built OPTION…: the path of what cargo builds
 # Debian's packages of a peer, and how to see whether they are there.
 packages() { # packages NAME: those that are missing
     case $1 in
+    mailferry-other) [ -x "${OTHER-}" ] || fail "OTHER has to name a program" ;;
     mailferry*) ;;
     haproxy*) command -v haproxy >/dev/null || echo haproxy ;;
     nginx)
@@ -48,6 +49,7 @@ packages() { # packages NAME: those that are missing
 version() { # version NAME
     case $1 in
     mailferry) "$MAILFERRY" --version ;;
+    mailferry-other) "$OTHER" --version ;;
     haproxy) haproxy -v | sed -n 's/^HAProxy version \([^ ]*\).*/HAProxy \1/p' ;;
     nginx) nginx -v 2>&1 | sed 's/^nginx version: //' ;;
     dovecot) echo "Dovecot $(dovecot --version | cut -d ' ' -f 1)" ;;
@@ -73,7 +75,7 @@ start_node() { # start_node USERS
 }
 
 start() { # start NAME
-    local name=$1 work=$FOLDER/$1 port
+    local name=$1 work=$FOLDER/$1 program=$MAILFERRY port
     mkdir -p "$work"
     PLAIN[$name]=$((NEXT_PORT++)) TLS[$name]=$((NEXT_PORT++)) POP3[$name]=$((NEXT_PORT++)) POP3S[$name]=$((NEXT_PORT++))
     if [[ $name == mailferry* ]]; then STARTTLS[$name]=$((NEXT_PORT++)) STLS[$name]=$((NEXT_PORT++)); fi
@@ -83,7 +85,8 @@ start() { # start NAME
     case $name in
     mailferry*)
         configure "$name" mailferry.toml
-        launch "$name" "$MAILFERRY" run -c "$work/mailferry.toml"
+        if [ "$name" = mailferry-other ]; then program=$OTHER; fi
+        launch "$name" "$program" run -c "$work/mailferry.toml"
         ;;
     haproxy*)
         configure "$name" haproxy.cfg
