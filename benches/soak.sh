@@ -43,7 +43,7 @@ main() {
         --users "$USERS" --in-flight "$CLIENTS" --warm-up "$WARM_UP" --for "$LENGTH" --settle "$PAUSE" --slack "$SLACK" \
         --append "$FOLDER/figures" --who mailferry --what soak | tee "$FOLDER/report" "${KEPT:-/dev/null}" || status=$?
     echo "mailferry's own words: $(wc -l <"$FOLDER/mailferry/output") lines" >&2
-    sort "$FOLDER/mailferry/output" | cut -c 29-160 | uniq -c | sort -rn | head -n 10 >&2
+    cut -c 29-160 "$FOLDER/mailferry/output" | sort | uniq -c | sort -rn | head -n 10 >&2
     if [ -s "$FOLDER/figures" ]; then rows | tee -a "${KEPT:-/dev/null}"; fi
     return "$status"
 }
