@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use mailferry::limits::Limits;
 use mailferry::names::{IslandName, Protocol};
 use mailferry::net::{Dialer, Stream};
 use mailferry::routing::{Island, Islands, Node};
-use mailferry::session::{self, Accepted, Challenges, Context};
+use mailferry::session::{self, Accepted, Context, Site};
 use mailferry::testkit::settings;
 use tokio::runtime::Runtime;
 
@@ -84,20 +83,19 @@ fn context(port: u16) -> Arc<Context> {
     for node in &mut island.nodes {
         *node = Arc::new(Node { host: "127.0.0.1".to_owned(), imap_port: port, pop3_port: port, ..(**node).clone() });
     }
-    Arc::new(Context {
-        settings: settings::session(),
-        directory: Directory::scripted(&cache, |_| {
-            Box::pin(async { Ok(Route { island: IslandName::new("a"), login: None }) })
-        }),
-        islands: Islands::new(vec![Island { hedge: None, ..island }], None, tokio::time::Instant::now().into_std()),
-        limits: Limits::new(settings::limits(), u32::MAX),
-        challenges: Challenges::default(),
-        dialer: Dialer::new(Duration::from_secs(60), ["127.0.0.1".to_owned()]),
-        node_tls: HashMap::new(),
-        run: 1,
-        begun: AtomicU64::new(0),
-        late_refusal_told: AtomicBool::new(false),
-    })
+    Arc::new(Context::new(
+        Site {
+            settings: settings::session(),
+            directory: Directory::scripted(&cache, |_| {
+                Box::pin(async { Ok(Route { island: IslandName::new("a"), login: None }) })
+            }),
+            islands: Islands::new(vec![Island { hedge: None, ..island }], None, tokio::time::Instant::now().into_std()),
+            dialer: Dialer::new(Duration::from_secs(60), ["127.0.0.1".to_owned()]),
+            node_tls: HashMap::new(),
+        },
+        Limits::new(settings::limits(), u32::MAX),
+        1,
+    ))
 }
 
 /// One client from accept to end, and all that its tasks did.

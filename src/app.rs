@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, SystemTime};
 
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -26,7 +25,7 @@ use crate::net::tls::{self, CertificateError};
 use crate::probe;
 use crate::routing::{Islands, NodeTls};
 use crate::server::{Listener, ListenerSettings, ListenerTls};
-use crate::session::{Challenges, Context};
+use crate::session::{Context, Site};
 
 /// How long sessions may take to end when mailferry stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -93,15 +92,16 @@ impl App {
         }
         let addresses = listeners.iter().map(Listener::address).collect();
         let (stop, drain) = drain::channel();
-        tokio::spawn(context.dialer.clone().refresh(drain.clone()));
-        tokio::spawn(context.directory.clone().keep(drain.clone()));
+        let site = context.site();
+        tokio::spawn(site.dialer.clone().refresh(drain.clone()));
+        tokio::spawn(site.directory.clone().keep(drain.clone()));
         for listener in listeners {
             listener.announce();
             tokio::spawn(listener.serve(Arc::clone(&context), drain.clone()));
         }
         let has_listener = |protocol: &Protocol| settings.listeners.iter().any(|it| it.protocol == *protocol);
         for protocol in Protocol::ALL.into_iter().filter(has_listener) {
-            for port in context.islands.iter().flat_map(|table| table.ports(protocol)) {
+            for port in site.islands.iter().flat_map(|table| table.ports(protocol)) {
                 tokio::spawn(probe::watch(Arc::clone(&context), port, drain.clone()));
             }
         }
@@ -172,18 +172,14 @@ fn context(settings: &Settings, descriptors: &Descriptors) -> Result<Context, St
     let islands = Islands::new(settings.islands.clone(), settings.zone.as_ref(), Instant::now().into_std());
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let run = u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX);
-    Ok(Context {
+    let site = Site {
         settings: settings.session.clone(),
         directory,
         islands,
-        limits: Limits::new(settings.limits.clone(), descriptors.clients()),
-        challenges: Challenges::default(),
         dialer: Dialer::new(settings.resolve_interval, hosts),
         node_tls,
-        run,
-        begun: AtomicU64::new(0),
-        late_refusal_told: AtomicBool::new(false),
-    })
+    };
+    Ok(Context::new(site, Limits::new(settings.limits.clone(), descriptors.clients()), run))
 }
 
 /// The directory alone, for asking it where a user would go.

@@ -16,11 +16,11 @@ use crate::names::UserName;
 use crate::proto::{CommandStep, NodeAnswer, NodeFault, NodeHello, NodeLogin, RefusalKind, ReplayStep};
 use crate::routing::{Check, Island, NodePort, OperatorState, Signal, State};
 use crate::secret::{Secret, read_password};
-use crate::session::Context;
 use crate::session::failure::Failure;
 use crate::session::greet::{fill, greet};
 use crate::session::signal::tell;
 use crate::session::wire::Wire;
+use crate::session::{Context, Site};
 
 /// The longest time between two probes of a node that is not in service, and between two looks at one in maintenance.
 const RESTLESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -139,7 +139,8 @@ impl Watch {
         let is_silent = matches!(depth, Depth::Nothing);
         let farewell = if is_silent { b"" } else { NodeHello::farewell(self.port.protocol) };
         let deadline = Instant::now() + self.island().probe.timeout;
-        let probed = timeout_at(deadline, Box::pin(look(&self.context, &self.port, depth))).await;
+        let site = self.context.site();
+        let probed = timeout_at(deadline, Box::pin(look(&site, &self.port, depth))).await;
         if !matches!(probed, Ok(Err(Failure::OurOwn(_)))) {
             self.told.of_ourselves = false;
         }
@@ -210,8 +211,8 @@ impl Watch {
 }
 
 /// Connects, greets, and does what else the probe is to do. The connection is given back for a goodbye.
-async fn look(context: &Context, port: &NodePort, depth: Depth) -> Result<(Wire, Shown), Failure> {
-    let (mut wire, hello) = greet(context, port, None).await?;
+async fn look(site: &Site, port: &NodePort, depth: Depth) -> Result<(Wire, Shown), Failure> {
+    let (mut wire, hello) = greet(site, port, None).await?;
     let shown = match depth {
         Depth::Nothing => Shown::Answers,
         Depth::Command => command(&mut wire, hello).await?,

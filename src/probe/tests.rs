@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, MutexGuard};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -62,7 +61,7 @@ impl Bench {
             Box::pin(async move { connect(mood) })
         });
         let context = Arc::new(context(dialer, interval));
-        let table = context.islands.iter().next().unwrap();
+        let table = context.site().islands.iter().next().cloned().unwrap();
         let port = table.ports(Protocol::Imap).next().unwrap();
         let (stop, drain) = drain::channel();
         let begun = Instant::now();
@@ -155,18 +154,17 @@ fn context(dialer: Dialer, interval: Duration) -> Context {
         stale: Duration::ZERO,
         file: None,
     };
-    Context {
-        settings: testkit::settings::session(),
-        directory: Directory::scripted(&settings, |_| Box::pin(async { Err(LookupError::NotFound) })),
-        islands: Islands::new(vec![island], None, Instant::now().into_std()),
-        limits: Limits::new(testkit::settings::limits(), u32::MAX),
-        challenges: crate::session::Challenges::default(),
-        dialer,
-        node_tls: HashMap::new(),
-        run: 0,
-        begun: AtomicU64::new(0),
-        late_refusal_told: AtomicBool::new(false),
-    }
+    Context::new(
+        Site {
+            settings: testkit::settings::session(),
+            directory: Directory::scripted(&settings, |_| Box::pin(async { Err(LookupError::NotFound) })),
+            islands: Islands::new(vec![island], None, Instant::now().into_std()),
+            dialer,
+            node_tls: HashMap::new(),
+        },
+        Limits::new(testkit::settings::limits(), u32::MAX),
+        0,
+    )
 }
 
 #[track_caller]
@@ -207,7 +205,7 @@ async fn every_node_is_heard_soon_after_the_start_unless_few_probes_are_wanted()
     let in_time = Instant::now() + EARLY_LOOK_MAX + GRAIN;
     tokio::time::sleep_until(in_time).await;
     assert_eq!((locked(&soon.dialled).len(), locked(&rare.dialled).len()), (1, 0));
-    assert!(soon.context.islands.extensions(Protocol::Imap, Instant::now().into_std()).has("IMAP4REV1"));
+    assert!(soon.context.site().islands.extensions(Protocol::Imap, Instant::now().into_std()).has("IMAP4REV1"));
     sleep(EARLY_LOOK_INTERVAL_MAX * 5).await;
     assert!(locked(&rare.dialled).is_empty());
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::Context;
+use super::Site;
 use super::end::Stage;
 use super::failure::{Failure, Mark};
 use super::greet::fill;
@@ -20,7 +20,7 @@ use super::race::{News, Ready, race};
 use super::record::Record;
 use super::signal::tell;
 use super::wire::Wire;
-use crate::limits::UserSeat;
+use crate::limits::{Limits, UserSeat};
 use crate::names::UserName;
 use crate::proto::{LoginRequest, NodeAcceptance, NodeAnswer, NodeHello, NodeLogin, Protocol, Replay, ReplayStep};
 use crate::routing::{Candidate, Forward, NodePort, Seat, Signal, Table, Witness};
@@ -48,7 +48,8 @@ pub(super) struct LoginAccepted {
 
 /// Tries the island's nodes, and waits for one if there is none. The failure is that of the last node tried.
 pub(super) async fn connect(
-    context: &Context,
+    site: &Site,
+    limits: &Limits,
     destination: &Destination,
     protocol: Protocol,
     login: &Login<'_>,
@@ -65,7 +66,7 @@ pub(super) async fn connect(
         }
         if !plan.candidates.is_empty() {
             may_guess = false;
-            let mut attempt = Attempt { context, table, user, counted, login, record };
+            let mut attempt = Attempt { site, limits, table, user, counted, login, record };
             failure = match attempt.try_each(plan.candidates.into(), &mut patience).await {
                 Ok(accepted) => return Ok(accepted),
                 Err(failure) => failure,
@@ -79,7 +80,8 @@ pub(super) async fn connect(
 
 /// One round through a plan.
 struct Attempt<'a> {
-    context: &'a Context,
+    site: &'a Site,
+    limits: &'a Limits,
     table: &'a Table,
     user: &'a UserName,
     /// See [`Destination::counted`].
@@ -100,8 +102,8 @@ impl Attempt<'_> {
         let mut last = Failure::NoNode;
         loop {
             self.record.enter(Stage::Connect);
-            let (context, table) = (self.context, self.table);
-            let ready = race(context, table, introduction.as_ref(), &mut candidates, patience, |news| {
+            let (site, table) = (self.site, self.table);
+            let ready = race(site, table, introduction.as_ref(), &mut candidates, patience, |news| {
                 if let Some(failure) = self.hear(news) {
                     last = failure;
                 }
@@ -206,7 +208,7 @@ impl Attempt<'_> {
                 // Only now: whoever does not know the password must not learn how many sessions there are, nor use
                 // them up.
                 let (island, client) = (&self.table.island().name, self.login.origin.client.ip());
-                let Ok(user_seat) = self.context.limits.seat(island, self.counted, client) else {
+                let Ok(user_seat) = self.limits.seat(island, self.counted, client) else {
                     wire.leave(NodeHello::farewell(port.protocol)).await;
                     return Err(Failure::TooManySessions);
                 };

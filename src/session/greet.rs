@@ -5,7 +5,7 @@
 use rustls::pki_types::ServerName;
 use tokio::time::timeout;
 
-use super::Context;
+use super::Site;
 use super::failure::Failure;
 use super::wire::Wire;
 use crate::net::dial;
@@ -15,12 +15,12 @@ use crate::routing::{Forward, Island, Node, NodePort, NodeTls};
 /// Connects and talks up to the moment when credentials may be sent. The node is told of the client as the island wants
 /// it; a probe has none to introduce.
 pub(crate) async fn greet(
-    context: &Context,
+    site: &Site,
     port: &NodePort,
     introduction: Option<&Introduction>,
 ) -> Result<(Wire, NodeHello), Failure> {
     let (island, node, protocol) = (port.table().island(), port.node(), port.protocol);
-    let dialled = context.dialer.connect(&node.host, node.port(protocol), island.connect_timeout).await;
+    let dialled = site.dialer.connect(&node.host, node.port(protocol), island.connect_timeout).await;
     let stream = dialled.map_err(|error| match error.kind() {
         _ if dial::is_our_own(&error) => Failure::OurOwn(error),
         std::io::ErrorKind::TimedOut => Failure::ConnectTimeout,
@@ -39,7 +39,7 @@ pub(crate) async fn greet(
             }
         };
         if island.tls == NodeTls::Implicit {
-            wire = secure(context, island, node, wire).await?;
+            wire = secure(site, island, node, wire).await?;
         }
         let mut hello = NodeHello::new(protocol, island.tls == NodeTls::StartTls, introduction);
         loop {
@@ -47,7 +47,7 @@ pub(crate) async fn greet(
                 HelloStep::Wait => fill(&mut wire, Failure::ClosedBeforeLogin).await?,
                 HelloStep::Send(octets) => wire.send(&octets).await.map_err(|_| Failure::ClosedBeforeLogin)?,
                 HelloStep::StartTls => {
-                    wire = secure(context, island, node, wire).await?;
+                    wire = secure(site, island, node, wire).await?;
                     hello = hello.secured();
                 }
                 HelloStep::Ready => {
@@ -61,12 +61,12 @@ pub(crate) async fn greet(
 }
 
 /// TLS with the node, which must not have said anything in clear text that we have not asked for.
-async fn secure(context: &Context, island: &Island, node: &Node, wire: Wire) -> Result<Wire, Failure> {
+async fn secure(site: &Site, island: &Island, node: &Node, wire: Wire) -> Result<Wire, Failure> {
     if !wire.input.is_empty() {
         return Err(Failure::BeforeLogin(NodeFault::ClearTextInjected));
     }
     let invalid = |why: &str| Failure::Tls(std::io::Error::other(why.to_owned()));
-    let Some(config) = context.node_tls.get(&island.name) else { return Err(invalid("no TLS configuration")) };
+    let Some(config) = site.node_tls.get(&island.name) else { return Err(invalid("no TLS configuration")) };
     let name = ServerName::try_from(node.tls_name.clone()).map_err(|_| invalid("tls_name is not a name"))?;
     let stream = wire.stream.connect_tls(config.clone(), name).await.map_err(Failure::Tls)?;
     Ok(Wire::new(stream))

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::failure::Failure;
 use super::origin::Login;
 use super::record::Record;
-use super::{Context, Door};
+use super::{Door, Site};
 use crate::directory::{Found, Located};
 use crate::limits::{Admission, Guess};
 use crate::names::UserName;
@@ -28,14 +28,14 @@ pub(super) struct Destination {
 
 /// The user's names by the site's rules, if this login may be tried at all.
 pub(super) async fn names(
-    context: &Context,
+    site: &Site,
     door: &Door,
     login: &Login<'_>,
     guess: &mut Guess,
     record: &mut Record,
 ) -> Result<Names, Failure> {
     let (listener, sni) = (door.default_domain.as_deref(), login.origin.server_name());
-    let names = context.settings.usernames.apply(&login.request.user, listener, sni);
+    let names = site.settings.usernames.apply(&login.request.user, listener, sni);
     names.iter().for_each(|names| record.looks_up(names));
     if login.origin.ttl <= TTL_IS_OVER {
         return Err(Failure::Loop);
@@ -50,11 +50,11 @@ pub(super) async fn names(
 }
 
 /// Asks the directory. There is no default island: a user whose look-up failed is sent nowhere.
-pub(super) async fn locate(context: &Context, names: &Names, record: &mut Record) -> Result<Destination, Failure> {
+pub(super) async fn locate(site: &Site, names: &Names, record: &mut Record) -> Result<Destination, Failure> {
     let began = Instant::now();
-    let located = context.directory.locate(&names.looked_up).await;
+    let located = site.directory.locate(&names.looked_up).await;
     record.looked_up(began.elapsed());
-    let (destination, found) = destination(context, names, located?)?;
+    let (destination, found) = destination(site, names, located?)?;
     record.routed(&found, destination.table.island());
     Ok(destination)
 }
@@ -62,15 +62,15 @@ pub(super) async fn locate(context: &Context, names: &Names, record: &mut Record
 /// The login has failed on `old`: whether the user has been moved, and where to. The directory is asked again, unless
 /// that was done just now or too much is asked; if it does not know better, the failure stands.
 pub(super) async fn moved(
-    context: &Context,
+    site: &Site,
     names: &Names,
     old: &Destination,
     record: &mut Record,
 ) -> Option<Result<Destination, Failure>> {
     let began = Instant::now();
-    let located = context.directory.locate_afresh(&names.looked_up).await?;
+    let located = site.directory.locate_afresh(&names.looked_up).await?;
     record.looked_up(began.elapsed());
-    let (new, found) = match destination(context, names, located.ok()?) {
+    let (new, found) = match destination(site, names, located.ok()?) {
         Ok(new) => new,
         // To an island that we do not know: nothing that the old one says counts any more.
         Err(failure) => return Some(Err(failure)),
@@ -82,9 +82,9 @@ pub(super) async fn moved(
     Some(Ok(new))
 }
 
-fn destination(context: &Context, names: &Names, located: Located) -> Result<(Destination, Found), Failure> {
+fn destination(site: &Site, names: &Names, located: Located) -> Result<(Destination, Found), Failure> {
     let Located { route, found } = located;
-    let Some(table) = context.islands.find(&route.island) else {
+    let Some(table) = site.islands.find(&route.island) else {
         return Err(Failure::UnknownIsland(route.island));
     };
     let is_old = !matches!(found, Found::Asked(_));

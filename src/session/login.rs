@@ -15,7 +15,7 @@ use super::failure::{Answer, Failure};
 use super::origin::Origin;
 use super::record::Record;
 use super::wire::Wire;
-use super::{Context, Door};
+use super::{Context, Door, Site};
 use crate::drain::Ear;
 use crate::limits::{Guess, Slot};
 use crate::net::pump::Breakable;
@@ -106,14 +106,14 @@ pub(super) async fn refuse(
     to: ReplyTo,
     (mut failure, guess): (Failure, Guess),
     budget: &mut Budget,
-    context: &Context,
+    (context, site): (&Context, &Site),
     ear: &Ear,
 ) -> Result<Client, End> {
     let verdict = failure.verdict();
     let mut last = budget.login_failed() || matches!(failure, Failure::TooManyFailures);
     let now = Instant::now().into_std();
     if verdict.guess {
-        let delay = context.settings.auth_failure_delay;
+        let delay = site.settings.auth_failure_delay;
         let due = budget.refusal_due(delay, guess.refused(now));
         if !delay.is_zero() && budget.is_late(delay) && !context.late_refusal_told.swap(true, Ordering::Relaxed) {
             warn!("a refusal took longer than auth_failure_delay: set it higher, or unknown users can be told apart");

@@ -11,6 +11,7 @@ mod admit;
 mod budget;
 mod challenge;
 mod connect;
+mod context;
 mod end;
 pub(crate) mod failure;
 pub(crate) mod greet;
@@ -26,34 +27,30 @@ mod relay;
 pub(crate) mod signal;
 pub(crate) mod wire;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{self, Poll, ready};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::ServerConfig;
 use tokio::time::{Instant, sleep};
 
 pub use self::challenge::Challenges;
 use self::connect::LoginAccepted;
+pub use self::context::{Context, Site};
 use self::end::{End, Stage, Who, Why};
 use self::failure::Failure;
 use self::handoff::Handoff;
 use self::origin::Login;
 use self::record::Record;
 use self::relay::Relay;
-use crate::directory::Directory;
 use crate::drain::{Drain, Ear};
 use crate::limits::{Eviction, Guess, Limits, Slot};
 use crate::names::UserName;
-use crate::names::{IslandName, SessionId};
-use crate::net::{Dialer, Stream};
+use crate::net::Stream;
 use crate::proto::{Channel, Extensions, Protocol};
-use crate::routing::Islands;
 use crate::usernames;
 
 /// How long a client in the login phase may take to be told that mailferry stops.
@@ -82,30 +79,6 @@ pub struct Settings {
     pub imap_capabilities: Option<Arc<Extensions>>,
     /// The same for POP3.
     pub pop3_capabilities: Option<Arc<Extensions>>,
-}
-
-/// Everything that sessions need, built once at start.
-pub struct Context {
-    /// What the configuration says of all sessions.
-    pub settings: Settings,
-    /// User → route.
-    pub directory: Directory,
-    /// Route → nodes.
-    pub islands: Islands,
-    /// How much is too much.
-    pub limits: Limits,
-    /// What nodes say of tokens that they refuse.
-    pub challenges: Challenges,
-    /// Node → connection.
-    pub dialer: Dialer,
-    /// TLS towards the nodes of each island that uses it.
-    pub node_tls: HashMap<IslandName, Arc<ClientConfig>>,
-    /// Which run of mailferry this is: its start, in seconds since 1970.
-    pub run: u32,
-    /// Sessions begun so far.
-    pub begun: AtomicU64,
-    /// Whether the operator was told that refusals come too late for `auth_failure_delay`.
-    pub late_refusal_told: AtomicBool,
 }
 
 /// What a listener tells its sessions.
@@ -174,8 +147,7 @@ impl Future for Session {
 
 /// From accept to the relay, if it comes to that.
 async fn login_phase(context: Arc<Context>, door: Arc<Door>, accepted: Accepted, ear: Ear) -> Option<Relay> {
-    let id = SessionId { run: context.run, number: context.begun.fetch_add(1, Ordering::Relaxed) + 1 };
-    let mut record = Record::new(id, door.protocol, accepted.client);
+    let mut record = Record::new(context.next_id(), door.protocol, accepted.client);
     let eviction = accepted.slot.eviction();
     let login = tokio::select! {
         biased;
@@ -217,24 +189,26 @@ async fn log_in(
     record: &mut Record,
     ear: &Ear,
 ) -> Result<Handoff, End> {
-    let mut budget = budget::Budget::new(context.settings.login_timeout);
-    let mut client = preface::open(context, door, accepted, &budget, record).await?;
+    let mut site = context.site();
+    let mut budget = budget::Budget::new(site.settings.login_timeout);
+    let mut client = preface::open(&site, door, accepted, &budget, record).await?;
     loop {
         record.enter(Stage::Login);
         let (waiting, request, reply_to) = login::request(client, door, &budget, record, ear).await?;
         client = waiting;
         budget.login_received();
+        site = context.site();
         record.login_begins(&request);
         let origin = Arc::clone(&client.origin);
         let login = Login { request: &request, origin: &origin, deadline: budget.deadline() };
         let mut guess = context.limits.guess(origin.client.ip());
         let tried = {
             let attempt = pin!(budget.within_login(async {
-                if budget.is_last_beat(context.settings.auth_failure_delay) {
+                if budget.is_last_beat(site.settings.auth_failure_delay) {
                     // Its answer is that of a login for which the time was too short.
                     std::future::pending::<()>().await;
                 }
-                attempt(context, door, &login, &mut guess, record).await
+                attempt(&site, &context.limits, door, &login, &mut guess, record).await
             }));
             client.unless_gone(attempt, ear).await
         };
@@ -257,7 +231,7 @@ async fn log_in(
                 record.login_failed(&failure, failure.alarm(&context.limits));
                 record.enter(Stage::Login);
                 let failed = (failure, guess);
-                client = login::refuse(client, &request, reply_to, failed, &mut budget, context, ear).await?;
+                client = login::refuse(client, &request, reply_to, failed, &mut budget, (context, &site), ear).await?;
             }
         }
     }
@@ -265,22 +239,23 @@ async fn log_in(
 
 /// One login: where does the user live, and does a node there take the password?
 async fn attempt(
-    context: &Context,
+    site: &Site,
+    limits: &Limits,
     door: &Door,
     login: &Login<'_>,
     guess: &mut Guess,
     record: &mut Record,
 ) -> Result<LoginAccepted, Failure> {
     record.enter(Stage::Directory);
-    let names = locate::names(context, door, login, guess, record).await?;
-    let destination = locate::locate(context, &names, record).await?;
-    let failure = match connect::connect(context, &destination, door.protocol, login, record).await {
+    let names = locate::names(site, door, login, guess, record).await?;
+    let destination = locate::locate(site, &names, record).await?;
+    let failure = match connect::connect(site, limits, &destination, door.protocol, login, record).await {
         Err(failure) if destination.is_old && failure.verdict().ask_again => failure,
         judged => return judged,
     };
     record.enter(Stage::Directory);
-    match locate::moved(context, &names, &destination, record).await {
-        Some(new) => connect::connect(context, &new?, door.protocol, login, record).await,
+    match locate::moved(site, &names, &destination, record).await {
+        Some(new) => connect::connect(site, limits, &new?, door.protocol, login, record).await,
         None => Err(failure),
     }
 }

@@ -17,7 +17,7 @@ use super::origin::Origin;
 use super::record::Record;
 use super::signal::tell_turnover;
 use super::wire::Wire;
-use super::{Accepted, Context, Door};
+use super::{Accepted, Door, Site};
 use crate::limits::Slot;
 use crate::proto::proxy_header::{self, Header};
 use crate::proto::{Channel, ClientDialogue, Extensions, Offer, Protocol};
@@ -27,7 +27,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// From the accepted connection to a client that was greeted.
 pub(super) async fn open(
-    context: &Context,
+    site: &Site,
     door: &Door,
     accepted: Accepted,
     budget: &Budget,
@@ -54,12 +54,12 @@ pub(super) async fn open(
         return Err(End::new(Who::Proxy, Why::TooManyConnections));
     }
     let offer = Offer {
-        hostname: context.settings.hostname.clone(),
-        auth_failed_text: context.settings.auth_failed_text.clone(),
+        hostname: site.settings.hostname.clone(),
+        auth_failed_text: site.settings.auth_failed_text.clone(),
         channel,
         cleartext_login: door.cleartext_login,
-        extensions: extensions(context, door.protocol),
-        master_users: context.settings.master_users.clone(),
+        extensions: extensions(site, door.protocol),
+        master_users: site.settings.master_users.clone(),
         // A balancer that does not say who its client is must not lend it its own good name.
         is_trusted: !speaks_for_nobody && contains(&door.trusted_networks, origin.client.ip()),
     };
@@ -130,15 +130,15 @@ async fn header(wire: &mut Wire, slot: &Slot, record: &mut Record) -> Result<Hea
 }
 
 /// What clients are told that they can do behind the login.
-fn extensions(context: &Context, protocol: Protocol) -> Arc<Extensions> {
+fn extensions(site: &Site, protocol: Protocol) -> Arc<Extensions> {
     let configured = match protocol {
-        Protocol::Imap => &context.settings.imap_capabilities,
-        Protocol::Pop3 => &context.settings.pop3_capabilities,
+        Protocol::Imap => &site.settings.imap_capabilities,
+        Protocol::Pop3 => &site.settings.pop3_capabilities,
     };
     configured.clone().unwrap_or_else(|| {
         let now = Instant::now().into_std();
-        let common = context.islands.extensions(protocol, now);
-        context.islands.turnover(protocol, now).iter().for_each(|turnover| tell_turnover(protocol, turnover));
+        let common = site.islands.extensions(protocol, now);
+        site.islands.turnover(protocol, now).iter().for_each(|turnover| tell_turnover(protocol, turnover));
         common
     })
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::Context;
+use super::Site;
 use super::admit::admit;
 use super::failure::Failure;
 use super::greet::greet;
@@ -49,7 +49,7 @@ pub(super) struct Ready {
 /// The first node that greets. Nothing: all have failed, or all are silent and either the patience is over or another
 /// node has returned. Those that were not dialled, or lost, stay in `candidates`.
 pub(super) async fn race(
-    context: &Context,
+    site: &Site,
     table: &Table,
     introduction: Option<&Introduction>,
     candidates: &mut VecDeque<Candidate>,
@@ -69,7 +69,7 @@ pub(super) async fn race(
                 Some((candidate, trial)) => {
                     slow_at = None;
                     tell(News::Dialled);
-                    let dial = dial(context, introduction, candidate.clone(), trial, patience.would_end(), &let_in);
+                    let dial = dial(site, introduction, candidate.clone(), trial, patience.would_end(), &let_in);
                     running.push(Box::pin(dial));
                     dialled.push(candidate);
                 }
@@ -157,7 +157,7 @@ fn is_another_there(dialled: &[Candidate]) -> bool {
 
 /// One node, from the queue into it to its greeting. A node that others find down meanwhile is not waited for.
 async fn dial(
-    context: &Context,
+    site: &Site,
     introduction: Option<&Introduction>,
     Candidate { port, reason }: Candidate,
     trial: Option<Trial>,
@@ -169,7 +169,7 @@ async fn dial(
     let greeted = async {
         admit(&port, queue_until).await?;
         let_in.notify_one();
-        greet(context, &port, introduction).await
+        greet(site, &port, introduction).await
     };
     let greeted = tokio::select! {
         biased;

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -21,7 +20,7 @@ use crate::names::IslandName;
 use crate::net::{Dialer, Stream};
 use crate::proto::Protocol;
 use crate::routing::{Island, Islands};
-use crate::session::{self, Accepted, Challenges, Context};
+use crate::session::{self, Accepted, Context, Site};
 
 /// Nothing that anybody sends or logs by chance.
 pub const MARKER: &str = "kH7wPq2ZrT5vXy9L";
@@ -187,18 +186,17 @@ pub(crate) fn context(manner: u8) -> Arc<Context> {
         Box::pin(async { Ok(Stream::Memory(ours)) })
     });
     let now = tokio::time::Instant::now().into_std();
-    Arc::new(Context {
-        settings: settings::session(),
-        directory,
-        islands: Islands::new(vec![island()], None, now),
-        limits: Limits::new(settings::limits(), u32::MAX),
-        challenges: Challenges::default(),
-        dialer,
-        node_tls: HashMap::new(),
-        run: 1,
-        begun: AtomicU64::new(0),
-        late_refusal_told: AtomicBool::new(false),
-    })
+    Arc::new(Context::new(
+        Site {
+            settings: settings::session(),
+            directory,
+            islands: Islands::new(vec![island()], None, now),
+            dialer,
+            node_tls: HashMap::new(),
+        },
+        Limits::new(settings::limits(), u32::MAX),
+        1,
+    ))
 }
 
 fn island() -> Island {

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use mailferry::probe;
 use mailferry::routing::{
     Check, FailBack, Island, Islands, Node, NodePort, NodeTls, OperatorState, Policy, Probe, State,
 };
-use mailferry::session::{self, Accepted, Context, Settings};
+use mailferry::session::{self, Accepted, Context, Settings, Site};
 use mailferry::testkit;
 use mailferry::testkit::leaks::MARKER;
 use mailferry::testkit::log::Search;
@@ -162,29 +161,29 @@ impl World {
             let island = IslandName::new(home());
             Box::pin(async { Ok::<_, LookupError>(Route { island, login: None }) })
         });
-        let context = Arc::new(Context {
-            settings: Settings {
-                login_timeout: LOGIN_PHASE,
-                auth_failure_delay: ms(0),
-                ..testkit::settings::session()
+        let context = Arc::new(Context::new(
+            Site {
+                settings: Settings {
+                    login_timeout: LOGIN_PHASE,
+                    auth_failure_delay: ms(0),
+                    ..testkit::settings::session()
+                },
+                directory,
+                islands: Islands::new(islands, None, Instant::now().into_std()),
+                dialer,
+                node_tls: HashMap::new(),
             },
-            directory,
-            islands: Islands::new(islands, None, Instant::now().into_std()),
-            limits: Limits::new(testkit::settings::limits(), u32::MAX),
-            challenges: session::Challenges::default(),
-            dialer,
-            node_tls: HashMap::new(),
-            run: 1,
-            begun: AtomicU64::new(0),
-            late_refusal_told: AtomicBool::new(false),
-        });
+            Limits::new(testkit::settings::limits(), u32::MAX),
+            1,
+        ));
         let (stop, drain) = drain::channel();
         Self { context, servers, drain, _stop: stop, search, logged }
     }
 
     /// The nodes of the first island.
     pub fn ports(&self) -> Vec<NodePort> {
-        self.context.islands.iter().next().unwrap().ports(Protocol::Imap).collect()
+        let table = self.context.site().islands.iter().next().cloned().unwrap();
+        table.ports(Protocol::Imap).collect()
     }
 
     pub fn states(&self) -> Vec<State> {

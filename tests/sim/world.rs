@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use mailferry::net::{Dialer, Stream};
 use mailferry::probe;
 use mailferry::proto::Protocol;
 use mailferry::routing::{self, Check, Island, Islands, NodeTls, OperatorState, Probe};
-use mailferry::session::{self, Accepted, Context, Settings};
+use mailferry::session::{self, Accepted, Context, Settings, Site};
 use mailferry::testkit;
 use tokio::io::duplex;
 use tokio::task::JoinHandle;
@@ -129,23 +129,22 @@ impl World {
         let (stop, drain) = drain::channel();
         let zone = self.script.zone.map(ZoneName::new);
         let islands: Vec<Island> = self.script.islands.iter().enumerate().map(|(at, it)| island(at, it)).collect();
-        let context = Arc::new(Context {
-            settings: Settings {
-                login_timeout: LOGIN_TIMEOUT,
-                auth_failure_delay: self.script.auth_failure_delay,
-                ..testkit::settings::session()
+        let context = Arc::new(Context::new(
+            Site {
+                settings: Settings {
+                    login_timeout: LOGIN_TIMEOUT,
+                    auth_failure_delay: self.script.auth_failure_delay,
+                    ..testkit::settings::session()
+                },
+                directory: self.directory(),
+                islands: Islands::new(islands, zone.as_ref(), Instant::now().into_std()),
+                dialer: self.dialer(),
+                node_tls: HashMap::new(),
             },
-            directory: self.directory(),
-            islands: Islands::new(islands, zone.as_ref(), Instant::now().into_std()),
-            limits: Limits::new(testkit::settings::limits(), u32::MAX),
-            challenges: session::Challenges::default(),
-            dialer: self.dialer(),
-            node_tls: HashMap::new(),
-            run: 1,
-            begun: AtomicU64::new(0),
-            late_refusal_told: AtomicBool::new(false),
-        });
-        for table in context.islands.iter() {
+            Limits::new(testkit::settings::limits(), u32::MAX),
+            1,
+        ));
+        for table in context.site().islands.iter() {
             for port in Protocol::ALL.into_iter().flat_map(|protocol| table.ports(protocol)) {
                 tokio::spawn(probe::watch(Arc::clone(&context), port, drain.clone()));
             }
@@ -229,7 +228,7 @@ impl World {
 
     /// Nobody is there any more.
     fn check_counters(&self, context: &Context) {
-        for port in context.islands.iter().flat_map(|table| table.ports(Protocol::Imap)) {
+        for port in context.site().islands.iter().flat_map(|table| table.ports(Protocol::Imap)) {
             let (name, waiting) = (&port.node().host, port.gate().1.load(Ordering::Relaxed));
             if port.sessions() != 0 || waiting != 0 {
                 let sessions = port.sessions();
