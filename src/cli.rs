@@ -10,9 +10,9 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::app::{self, App};
+use crate::app::{self, App, notify};
 use crate::config::reference::shown;
 use crate::config::{self, Settings};
 use crate::directory::{Found, Located, LookupError};
@@ -56,7 +56,7 @@ Begin with:
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve, in the foreground, until SIGTERM or SIGINT. Logs to standard error.
+    /// Serve, in the foreground, until SIGTERM or SIGINT. Logs to standard error. SIGHUP reads the configuration again.
     ///
     /// Exit codes: 0 stopped by a signal, 78 the configuration has problems (all are printed), 71 an address cannot be
     /// listened on or the directory cannot be set up.
@@ -134,13 +134,20 @@ fn run(path: &std::path::Path) -> Result<ExitCode, ExitCode> {
             (listen_for(SignalKind::terminate())?, listen_for(SignalKind::interrupt())?);
         let mut hangup = listen_for(SignalKind::hangup())?;
         let app = App::start(settings).map_err(|error| start_failed(&error))?;
-        let name = loop {
-            tokio::select! {
-                _ = terminate.recv() => break "SIGTERM",
-                _ = interrupt.recv() => break "SIGINT",
-                _ = hangup.recv() => warn!("SIGHUP ignored: a changed configuration needs a restart"),
+        notify::ready();
+        let reloads = async {
+            while hangup.recv().await.is_some() {
+                // What came of it is in the log.
+                let _ = app.reloader().reload(path).await;
             }
+            std::future::pending().await
         };
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+            () = reloads => "SIGHUP",
+        };
+        notify::stopping();
         info!(signal = name, "stopping");
         app.stop().await;
         info!("stopped");

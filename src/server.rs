@@ -8,9 +8,10 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use ipnet::IpNet;
 use rustls::ServerConfig;
@@ -67,25 +68,29 @@ pub enum ListenerTls {
 
 /// A bound listener.
 pub struct Listener {
-    socket: TcpListener,
+    socket: Arc<TcpListener>,
     address: SocketAddr,
-    door: Arc<Door>,
-    /// What a client hears for whom there is no place.
-    refusal: Vec<u8>,
+    entrance: Entrance,
     spare: Spare,
 }
 
-impl Listener {
-    /// Binds; connections wait in the kernel's queue until [`Self::serve`].
-    ///
-    /// # Errors
-    /// The address is in use, not ours, or not permitted.
-    pub fn bind(settings: &ListenerSettings, tls: Option<&Arc<ServerConfig>>) -> io::Result<Self> {
-        let socket = listen::bind(settings.address)?;
-        if settings.tls == ListenerTls::Implicit {
-            listen::defer_accept(&socket)?;
-        }
-        let address = socket.local_addr()?;
+/// What stands behind a listening socket: what connections that are accepted from now on find there. A clone is the same.
+#[derive(Clone)]
+pub struct Entrance {
+    way: Arc<ArcSwap<Way>>,
+    /// The listener's, for as long as that lives.
+    socket: Weak<TcpListener>,
+}
+
+/// What a connection finds.
+struct Way {
+    door: Arc<Door>,
+    /// What a client hears for whom there is no place.
+    refusal: Vec<u8>,
+}
+
+impl Way {
+    fn new(settings: &ListenerSettings, tls: Option<&Arc<ServerConfig>>) -> Self {
         let channel = match settings.tls {
             ListenerTls::Implicit => Channel::Tls,
             ListenerTls::StartTls => Channel::Upgradable,
@@ -105,7 +110,33 @@ impl Listener {
             Channel::Tls => Vec::new(),
             Channel::Upgradable | Channel::Clear => ClientDialogue::turned_away(settings.protocol),
         };
-        Ok(Self { socket, address, door: Arc::new(door), refusal, spare: Spare::take() })
+        Self { door: Arc::new(door), refusal }
+    }
+}
+
+impl Entrance {
+    /// Connections that are accepted from now on find this.
+    pub fn replace(&self, settings: &ListenerSettings, tls: Option<&Arc<ServerConfig>>) {
+        self.way.store(Arc::new(Way::new(settings, tls)));
+        if let Some(socket) = self.socket.upgrade() {
+            // What has worked for this socket at its bind works now.
+            let _ = listen::defer_accept(&socket, settings.tls == ListenerTls::Implicit);
+        }
+    }
+}
+
+impl Listener {
+    /// Binds; connections wait in the kernel's queue until [`Self::serve`].
+    ///
+    /// # Errors
+    /// The address is in use, not ours, or not permitted.
+    pub fn bind(settings: &ListenerSettings, tls: Option<&Arc<ServerConfig>>) -> io::Result<Self> {
+        let socket = Arc::new(listen::bind(settings.address)?);
+        listen::defer_accept(&socket, settings.tls == ListenerTls::Implicit)?;
+        let address = socket.local_addr()?;
+        let way = Arc::new(ArcSwap::from_pointee(Way::new(settings, tls)));
+        let entrance = Entrance { way, socket: Arc::downgrade(&socket) };
+        Ok(Self { socket, address, entrance, spare: Spare::take() })
     }
 
     /// Where it listens: the port that the kernel chose, where the configuration said 0.
@@ -113,18 +144,38 @@ impl Listener {
         self.address
     }
 
+    /// For changing what is behind the socket.
+    pub fn entrance(&self) -> Entrance {
+        self.entrance.clone()
+    }
+
     /// Tells the operator where it listens.
     pub fn announce(&self) {
-        let tls = match self.door.channel {
+        let door = Arc::clone(&self.entrance.way.load().door);
+        let tls = match door.channel {
             Channel::Tls => "implicit",
             Channel::Upgradable => "starttls",
             Channel::Clear => "off",
         };
-        info!(protocol = %self.door.protocol, address = %self.address, %tls, "listening");
+        info!(protocol = %door.protocol, address = %self.address, %tls, "listening");
     }
 
-    /// Accepts until told to stop.
-    pub async fn serve(mut self, context: Arc<Context>, drain: Drain) {
+    /// Accepts until told to stop. `closing` ends this listener alone: whoever the kernel has let in by then is accepted
+    /// still, and when that signal's owner is told that all have heard it, the socket is closed.
+    pub async fn serve(mut self, context: Arc<Context>, closing: Drain, drain: Drain) {
+        tokio::select! {
+            () = self.accept(&context, &drain) => {}
+            () = closing.signalled() => {
+                while let Some(Ok((socket, client))) = self.socket.accept().now_or_never() {
+                    self.let_in(socket, client, &context, &drain);
+                }
+            }
+        }
+        drop(self);
+        drop(closing);
+    }
+
+    async fn accept(&mut self, context: &Arc<Context>, drain: &Drain) {
         // One for all: while clients are waiting, one after the other is accepted without a wait in between.
         let mut stopped = pin!(drain.signalled());
         loop {
@@ -137,22 +188,7 @@ impl Listener {
             match accepted {
                 Ok((socket, client)) => {
                     self.spare.take_again();
-                    // Before anybody has to make place for it: who it is, where that is known already.
-                    let entered = match client.ip() {
-                        from if self.door.wants_header(from) => context.limits.enter(),
-                        from => context.limits.enter_from(from),
-                    };
-                    let slot = match entered {
-                        Ok(slot) => slot,
-                        Err(full) => {
-                            self.turn_away(socket, full, &context.limits);
-                            continue;
-                        }
-                    };
-                    let connected = self.connected(&socket);
-                    let accepted = Accepted { socket: Stream::Clear(socket), client, connected, slot };
-                    let (context, door) = (Arc::clone(&context), Arc::clone(&self.door));
-                    tokio::spawn(session::run(context, door, accepted, drain.clone()));
+                    self.let_in(socket, client, context, drain);
                 }
                 Err(reason) if is_about_one_connection(&reason) => {}
                 Err(reason) if is_lack(&reason) && self.spare.give_up() => {
@@ -177,6 +213,24 @@ impl Listener {
         }
     }
 
+    /// A session for a connection that was accepted, if there is a place for it.
+    fn let_in(&self, socket: TcpStream, client: SocketAddr, context: &Arc<Context>, drain: &Drain) {
+        let door = Arc::clone(&self.entrance.way.load().door);
+        // Before anybody has to make place for it: who it is, where that is known already.
+        let entered = match client.ip() {
+            from if door.wants_header(from) => context.limits.enter(),
+            from => context.limits.enter_from(from),
+        };
+        match entered {
+            Ok(slot) => {
+                let connected = self.connected(&socket);
+                let accepted = Accepted { socket: Stream::Clear(socket), client, connected, slot };
+                tokio::spawn(session::run(Arc::clone(context), door, accepted, drain.clone()));
+            }
+            Err(full) => self.turn_away(socket, full, &context.limits),
+        }
+    }
+
     /// The address to which a client has connected. The kernel is asked only where that may be any.
     fn connected(&self, socket: &TcpStream) -> SocketAddr {
         let is_any = self.address.ip().is_unspecified();
@@ -196,7 +250,7 @@ impl Listener {
             }
         }
         let Ok(mut socket) = socket.into_std() else { return };
-        let _ = socket.write(&self.refusal);
+        let _ = socket.write(&self.entrance.way.load().refusal);
         let _ = socket.shutdown(Shutdown::Write);
         let _ = socket.read(&mut [0; SENT_AHEAD]);
     }

@@ -6,6 +6,7 @@
 //! `limits`, `directory` and `island` (with `probe` and `node`) turn sections into the settings of the parts that own
 //! them, `files` looks at the disk. Keys, defaults and limits stand in [`mod@reference`] and nowhere else.
 
+pub mod diff;
 mod directory;
 mod document;
 mod files;

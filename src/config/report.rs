@@ -60,6 +60,11 @@ impl Report {
         Self::new(name, "", vec![problem])
     }
 
+    /// The file, as it was named.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Place, message and remedy of each problem.
     pub fn problems(&self) -> impl Iterator<Item = (Place, &str, &str)> {
         self.problems.iter().map(|(place, problem)| (*place, problem.message.as_str(), problem.remedy.as_str()))

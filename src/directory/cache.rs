@@ -174,6 +174,23 @@ impl Cache {
         }
     }
 
+    /// The same routes under other settings. Lifetimes are those of the new settings from now on. What ended flights have
+    /// left behind is forgotten; it is soon too old anyway. Blocks where the capacity changes.
+    pub(super) fn succeed(&self, settings: &Settings) -> Self {
+        let fresh = Self::new(settings);
+        let routes = if self.routes.policy().max_capacity() == Some(settings.capacity) {
+            self.routes.clone()
+        } else {
+            for (user, known) in &self.routes {
+                // Inserting only ever waits for others' insertions.
+                let _ = fresh.routes.insert((*user).clone(), known).now_or_never();
+            }
+            fresh.routes
+        };
+        let (changes, extra) = (Arc::clone(&self.changes), Arc::clone(&self.extra));
+        Self { lifetimes: fresh.lifetimes, began: self.began, routes, heard: fresh.heard, changes, extra }
+    }
+
     /// From the cache where the directory's answer is still believed; else from the directory; else, when that is
     /// unavailable, the old route. `edition` is the source's present one.
     pub(super) async fn locate<F>(

@@ -37,6 +37,17 @@ pub(super) fn restore(cache: &Cache, path: &Path) -> bool {
     true
 }
 
+/// Whether routes may be kept in this file, whatever it holds. Blocks.
+pub(super) fn may_be_kept_in(path: &Path) -> bool {
+    match snapshot::file::load(path) {
+        Err(error) if !error.may_be_replaced() => {
+            warn!(file = ?path, reason = %error, "no routes are kept until the next start");
+            false
+        }
+        Ok(_) | Err(_) => true,
+    }
+}
+
 /// Writes the file every minute if a route has changed, and at the end; then lets the drain go.
 pub(super) async fn keep(cache: Cache, path: Arc<Path>, drain: Drain) {
     let mut kept = Kept { cache, path, changes: 0, failing: false };

@@ -79,6 +79,25 @@ impl Directory {
         Ok(Self::over(source, &settings.cache))
     }
 
+    /// The same routes with another configuration: what the cache holds stays, whichever of its settings change, and also
+    /// where the authorities for TLS do. Reads no routes that were kept, but looks whether they may be kept in another
+    /// file. Blocks, for about a second where a million routes go into a cache of another capacity.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn succeed(&self, settings: &Settings, tls: Option<Arc<ClientConfig>>) -> Result<Self, DirectoryError> {
+        let source = match &settings.source {
+            SourceSettings::Ldap(ldap) => Arc::new(Source::Ldap(ldap::Ldap::new(ldap, tls.as_ref())?)),
+            SourceSettings::File(_) => Arc::clone(&self.source),
+        };
+        let file = settings.cache.file.as_deref();
+        let file = match (file, &self.file) {
+            (Some(file), Some(old)) if *file == **old => self.file.clone(),
+            (file, _) => file.filter(|path| keep::may_be_kept_in(path)).map(Arc::from),
+        };
+        Ok(Self { cache: self.cache.succeed(&settings.cache), source, file })
+    }
+
     fn over(source: Source, settings: &cache::Settings) -> Self {
         let cache = Cache::new(settings);
         let file = settings.file.as_deref().filter(|path| keep::restore(&cache, path)).map(Arc::from);

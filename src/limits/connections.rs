@@ -69,22 +69,33 @@ impl Caps {
     }
 }
 
+/// For all, for one network, and places in all.
+fn caps(settings: &Settings, descriptors: u32) -> (Caps, Caps, u32) {
+    let limit = |limit: Option<std::num::NonZeroU32>| limit.map_or(u32::MAX, std::num::NonZeroU32::get);
+    let all = Caps { all: limit(settings.connections).min(descriptors), strangers: settings.unauthenticated.get() };
+    let network =
+        Caps { all: limit(settings.connections_per_network), strangers: settings.unauthenticated_per_network.get() };
+    (all, network, descriptors.saturating_add((descriptors / super::PER_LEAVING).max(1)))
+}
+
 impl Connections {
     pub(super) fn new(settings: &Settings, descriptors: u32) -> Self {
-        let limit = |limit: Option<std::num::NonZeroU32>| limit.map_or(u32::MAX, std::num::NonZeroU32::get);
+        let (caps, network_caps, places) = caps(settings, descriptors);
         Self {
-            caps: Caps { all: limit(settings.connections).min(descriptors), strangers: settings.unauthenticated.get() },
-            network_caps: Caps {
-                all: limit(settings.connections_per_network),
-                strangers: settings.unauthenticated_per_network.get(),
-            },
-            places: descriptors.saturating_add((descriptors / super::PER_LEAVING).max(1)),
+            caps,
+            network_caps,
+            places,
             next: 0,
             count: Count::default(),
             strangers: HashMap::new(),
             crowds: Crowds::default(),
             networks: HashMap::new(),
         }
+    }
+
+    /// Other limits for those who come from now on.
+    pub(super) fn reconfigure(&mut self, settings: &Settings, descriptors: u32) {
+        (self.caps, self.network_caps, self.places) = caps(settings, descriptors);
     }
 
     /// A place for a stranger, and who must be told to go.

@@ -97,6 +97,19 @@ impl Guesses {
         }
     }
 
+    /// Other limits from now on. With another memory everything is forgotten: its parts are no measure for the old ones.
+    pub(super) fn reconfigure(&mut self, limit: Option<u32>, memory: Duration, delay_max: Duration) {
+        // Who waits may have a place now.
+        let turns = self.networks.values().filter_map(|tally| tally.turn.as_ref());
+        turns.for_each(|turn| turn.notify_waiters());
+        let fresh = Self::new(limit, memory, delay_max);
+        if fresh.part == self.part {
+            (self.limit, self.delay_max) = (limit, delay_max);
+        } else {
+            *self = fresh;
+        }
+    }
+
     /// May a login of this network be tried?
     pub(super) fn admit(&mut self, network: Network, now: Instant) -> (Admission, Vec<News>) {
         let part = self.part_at(now);

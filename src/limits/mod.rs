@@ -17,6 +17,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::sync::futures::OwnedNotified;
 use tracing::{info, warn};
@@ -75,7 +76,7 @@ pub struct Settings {
 pub struct Limits(Arc<Shared>);
 
 struct Shared {
-    settings: Settings,
+    settings: ArcSwap<Settings>,
     connections: Mutex<Connections>,
     guesses: Mutex<Guesses>,
     sessions: Mutex<Sessions>,
@@ -148,8 +149,22 @@ impl Limits {
             network_full: Mutex::new(Alarm::new(1, ALARM_PERIOD)),
             kinds: Mutex::default(),
             blocked: Mutex::new(Alarm::new(NETWORKS_TOLD, ALARM_PERIOD)),
-            settings,
+            settings: ArcSwap::from_pointee(settings),
         }))
+    }
+
+    /// Other limits from now on, for what comes from now on: nobody who is there must go because there are fewer places.
+    /// What was not counted, because there was no limit to hold, stays uncounted; where `failed_login_memory` changes,
+    /// refused logins are forgotten.
+    pub fn reconfigure(&self, settings: Settings, descriptors: u32) {
+        lock(&self.0.connections).reconfigure(&settings, descriptors);
+        lock(&self.0.guesses).reconfigure(
+            settings.failed_logins_per_network.map(NonZeroU32::get),
+            settings.failed_login_memory,
+            settings.failed_login_delay_max,
+        );
+        lock(&self.0.sessions).reconfigure(settings.sessions_per_user, settings.sessions_per_user_and_network);
+        self.0.settings.store(Arc::new(settings));
     }
 
     /// A place for a connection that was accepted now and whose client is not known yet. May send one away that has not
@@ -198,7 +213,7 @@ impl Limits {
 
     /// Refused logins that a connection may have.
     pub fn failed_logins_max(&self) -> u32 {
-        self.0.settings.failed_logins.get()
+        self.0.settings.load().failed_logins.get()
     }
 
     /// A place for a session of this user on this island, whom a node has let in.
@@ -219,7 +234,7 @@ impl Limits {
     /// The client's network, unless limits per network do not hold for it.
     fn network(&self, client: IpAddr) -> Option<Network> {
         let client = client.to_canonical();
-        let is_exempt = self.0.settings.exempt_networks.iter().any(|exempt| exempt.contains(&client));
+        let is_exempt = self.0.settings.load().exempt_networks.iter().any(|exempt| exempt.contains(&client));
         (!is_exempt).then(|| Network::of(client))
     }
 

@@ -46,6 +46,12 @@ impl Sessions {
         }
     }
 
+    /// Other limits for sessions that begin from now on.
+    pub(super) fn reconfigure(&mut self, per_user: Option<NonZeroU32>, per_user_and_network: Option<NonZeroU32>) {
+        self.per_user = per_user.map(NonZeroU32::get);
+        self.per_user_and_network = per_user_and_network.map(NonZeroU32::get);
+    }
+
     /// Whether a session from a network that is not exempt, or from one that is, need be counted at all.
     pub(super) fn counts(&self, is_exempt: bool) -> bool {
         self.per_user.is_some() || (self.per_user_and_network.is_some() && !is_exempt)

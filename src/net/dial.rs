@@ -49,6 +49,16 @@ impl Dialer {
         Self(Arc::new(Way::Sockets(Resolver::new(interval, hosts, lookup))))
     }
 
+    /// The same dialer for another interval and other hosts: what is known of those that stay is kept.
+    #[must_use]
+    pub fn succeed(&self, interval: Duration, hosts: impl IntoIterator<Item = String>) -> Self {
+        match &*self.0 {
+            Way::Sockets(resolver) => Self(Arc::new(Way::Sockets(resolver.succeed(interval, hosts)))),
+            #[cfg(feature = "testkit")]
+            Way::Memory(_) => self.clone(),
+        }
+    }
+
     /// For simulations: nodes are whatever `connect` says, without sockets or names.
     #[cfg(feature = "testkit")]
     pub fn memory(

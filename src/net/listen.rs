@@ -28,16 +28,16 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Has connections handed over together with their first octets, where the system can do that. Only for a door where
-/// clients speak first.
+/// Has connections handed over together with their first octets, where the system can do that, or without them. The
+/// first only for a door where clients speak first.
 ///
 /// # Errors
 /// The system's.
-pub fn defer_accept(listener: &TcpListener) -> io::Result<()> {
+pub fn defer_accept(listener: &TcpListener, is_deferred: bool) -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    defer::defer(listener)?;
+    defer::defer(listener, is_deferred)?;
     #[cfg(not(target_os = "linux"))]
-    let _ = listener;
+    let _ = (listener, is_deferred);
     Ok(())
 }
 

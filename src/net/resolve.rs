@@ -39,14 +39,25 @@ pub(super) fn system() -> Lookup {
 pub(super) struct Resolver {
     lookup: Lookup,
     interval: Duration,
-    names: HashMap<String, Name>,
+    names: HashMap<String, Arc<Name>>,
 }
 
 impl Resolver {
     /// Knows these hosts, of which those that are addresses need no look-up.
     pub(super) fn new(interval: Duration, hosts: impl IntoIterator<Item = String>, lookup: Lookup) -> Self {
         let names = hosts.into_iter().filter(|host| literal(host).is_none());
-        Self { lookup, interval, names: names.map(|host| (host, Name::default())).collect() }
+        Self { lookup, interval, names: names.map(|host| (host, Arc::default())).collect() }
+    }
+
+    /// Another interval and other hosts. Of those that stay, the answers stay.
+    pub(super) fn succeed(&self, interval: Duration, hosts: impl IntoIterator<Item = String>) -> Self {
+        let mut new = Self::new(interval, hosts, Arc::clone(&self.lookup));
+        for (host, name) in &mut new.names {
+            if let Some(known) = self.names.get(host) {
+                *name = Arc::clone(known);
+            }
+        }
+        new
     }
 
     /// The addresses of `host`, the preferred one first, at least one; the port is `port`. Waits only for the first

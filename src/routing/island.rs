@@ -69,6 +69,12 @@ pub struct Node {
 }
 
 impl Node {
+    /// Whether it is the same server: what is known of one is true of the other.
+    pub fn is_where(&self, other: &Self) -> bool {
+        let place = |node: &Self| (node.imap_port, node.pop3_port);
+        self.name == other.name && self.host == other.host && place(self) == place(other)
+    }
+
     /// Where it speaks this protocol.
     pub fn port(&self, protocol: Protocol) -> u16 {
         match protocol {

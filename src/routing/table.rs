@@ -1,8 +1,9 @@
-//! The live state of all islands' nodes: health, sessions, what the operator wants. The only file of `routing` with locks.
+//! The live state of one island's nodes: health, sessions, what the operator wants.
 //!
 //! Sessions and probes send signals and get plans; whoever waits for a node to return watches [`Table::changes`]. Locks
 //! are held for the length of one method and never across an await. Nothing is logged here: a signal returns the
-//! [`Change`] that it caused, and its sender tells it.
+//! [`Change`] that it caused, and its sender tells it. What the configuration says of an island never changes here: a
+//! reload makes another table, which shares the state of the nodes that stay.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,76 +12,23 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
-use super::abilities::{Abilities, Common, Turnover};
+use super::abilities::Abilities;
 use super::health::{Health, Signal, State, Witness};
 use super::island::{Island, Node, OperatorState};
 use super::select::{Asker, Reason, Standing, View, order};
-use crate::names::{IslandName, Protocol, UserName, ZoneName};
+use crate::names::{Protocol, UserName, ZoneName};
 use crate::pace::Pace;
-use crate::proto::{Extensions, NodeAcceptance, NodeHello};
+use crate::proto::{NodeAcceptance, NodeHello};
 
 /// Ends of sessions of one node that are never delayed, however close together.
 const ENDS_AT_ONCE: u32 = 10;
-
-/// All islands, found by the directory's spelling.
-#[derive(Clone, Default)]
-pub struct Islands {
-    tables: Vec<Arc<Table>>,
-    /// What all nodes in service can do, in the order of [`Protocol::ALL`].
-    common: Arc<[Mutex<Common>; 2]>,
-}
-
-impl Islands {
-    /// The configuration has made sure that no spelling means two islands. `zone` is where this mailferry stands.
-    pub fn new(islands: Vec<Island>, zone: Option<&ZoneName>, now: Instant) -> Self {
-        let tables = islands.into_iter().map(|island| Arc::new(Table::new(island, zone.cloned(), now)));
-        Self { tables: tables.collect(), common: Arc::default() }
-    }
-
-    /// The island that the directory means.
-    pub fn find(&self, spelling: &IslandName) -> Option<&Arc<Table>> {
-        self.tables.iter().find(|table| table.island.spellings.contains(spelling))
-    }
-
-    /// What all nodes can do that take logins now, of all islands; nothing, as long as one of them has not said
-    /// anything. May be a second old.
-    pub fn extensions(&self, protocol: Protocol, now: Instant) -> Arc<Extensions> {
-        let ports = || self.tables.iter().flat_map(move |table| table.ports(protocol));
-        let nodes = || ports().filter(NodePort::takes_logins).map(|port| port.abilities().all());
-        self.common(protocol).of(nodes, now)
-    }
-
-    /// What the operator is to be told of [`Self::extensions`], because it has changed since he was told the last time.
-    /// Six times at once at most, and then once in ten seconds.
-    pub fn turnover(&self, protocol: Protocol, now: Instant) -> Option<Turnover<NodePort>> {
-        let ports = || self.tables.iter().flat_map(move |table| table.ports(protocol)).filter(NodePort::takes_logins);
-        let nodes = || {
-            ports().map(|port| {
-                let all = port.abilities().all();
-                (port, all)
-            })
-        };
-        self.common(protocol).news(nodes, now)
-    }
-
-    fn common(&self, protocol: Protocol) -> MutexGuard<'_, Common> {
-        let [imap, pop3] = &*self.common;
-        let common = if protocol == Protocol::Imap { imap } else { pop3 };
-        common.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Table>> {
-        self.tables.iter()
-    }
-}
 
 /// One island's nodes.
 pub struct Table {
     island: Island,
     zone: Option<ZoneName>,
-    nodes: Vec<NodeState>,
-    changes: watch::Sender<Changes>,
+    nodes: Vec<Arc<NodeState>>,
+    changes: Arc<watch::Sender<Changes>>,
 }
 
 /// What has changed so far, for those who wait.
@@ -177,10 +125,10 @@ impl Drop for Trial {
     }
 }
 
-impl Table {
-    fn new(island: Island, zone: Option<ZoneName>, now: Instant) -> Self {
-        let nodes = island.nodes.iter().map(|node| NodeState {
-            operator: Mutex::new(node.state),
+impl NodeState {
+    fn new(operator: OperatorState, now: Instant) -> Self {
+        Self {
+            operator: Mutex::new(operator),
             health: Protocol::ALL.map(|_| Mutex::new(Health::new(now))),
             abilities: Default::default(),
             probe_wanted: Protocol::ALL.map(|_| Notify::new()),
@@ -188,8 +136,39 @@ impl Table {
             ends: Mutex::default(),
             gate: tokio::sync::Mutex::default(),
             waiting: AtomicU64::new(0),
-        });
-        Self { nodes: nodes.collect(), island, zone, changes: watch::Sender::default() }
+        }
+    }
+}
+
+impl Table {
+    pub(super) fn new(island: Island, zone: Option<ZoneName>, now: Instant) -> Self {
+        let nodes = island.nodes.iter().map(|node| Arc::new(NodeState::new(node.state, now)));
+        Self { nodes: nodes.collect(), island, zone, changes: Arc::default() }
+    }
+
+    /// The same island with another configuration. Nodes that are still where they were keep their state; what the
+    /// operator wants of one changes only if the configuration says something else than before.
+    pub(super) fn succeed(&self, island: Island, zone: Option<ZoneName>, now: Instant) -> Self {
+        let known = |node: &Node| {
+            let (old, state) = self.island.nodes.iter().zip(&self.nodes).find(|(old, _)| old.is_where(node))?;
+            if old.state != node.state {
+                *state.operator.lock().unwrap_or_else(PoisonError::into_inner) = node.state;
+            }
+            Some(Arc::clone(state))
+        };
+        let nodes = island
+            .nodes
+            .iter()
+            .map(|node| known(node).unwrap_or_else(|| Arc::new(NodeState::new(node.state, now))))
+            .collect();
+        // Who waits at the old table hears of the nodes that are in both.
+        self.changes.send_modify(|changes| changes.better += 1);
+        Self { nodes, island, zone, changes: Arc::clone(&self.changes) }
+    }
+
+    /// Whether the configuration says of it what it said before.
+    pub(super) fn is_as(&self, island: &Island, zone: Option<&ZoneName>) -> bool {
+        self.island == *island && self.zone.as_ref() == zone
     }
 
     /// What the configuration says.
@@ -249,13 +228,18 @@ impl NodePort {
     }
 
     #[expect(clippy::indexing_slicing, reason = "`place` was counted off this very list, which never changes")]
-    fn known(&self) -> &NodeState {
+    fn known(&self) -> &Arc<NodeState> {
         &self.table.nodes[self.place()]
     }
 
-    /// Whether both are the same node, for the same protocol or another.
+    /// Whether both are the same node, for the same protocol or another, before a reload or behind it.
     pub fn is_node_of(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.table, &other.table) && self.place == other.place
+        Arc::ptr_eq(self.known(), other.known())
+    }
+
+    /// Whether both are the same node, protocol and configuration.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.table, &other.table) && self.place == other.place && self.protocol == other.protocol
     }
 
     fn index(&self) -> usize {
@@ -271,7 +255,7 @@ impl NodePort {
         health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn abilities(&self) -> MutexGuard<'_, Abilities> {
+    pub(super) fn abilities(&self) -> MutexGuard<'_, Abilities> {
         let [imap, pop3] = &self.known().abilities;
         let abilities = if self.index() == 0 { imap } else { pop3 };
         abilities.lock().unwrap_or_else(PoisonError::into_inner)
@@ -308,7 +292,7 @@ impl NodePort {
         self.health().release();
     }
 
-    fn takes_logins(&self) -> bool {
+    pub(super) fn takes_logins(&self) -> bool {
         self.operator_state() == OperatorState::InService && matches!(self.state(), State::InService | State::Suspect)
     }
 

@@ -1,21 +1,37 @@
-//! What a listener says when nobody can be accepted.
+//! Whom a listener accepts first, and what it says when nobody can be accepted.
 
 use socket2::{Domain, Socket, Type};
+use tokio::io::AsyncWriteExt;
 
 use super::*;
 use crate::drain;
+use crate::testkit::leaks;
 use crate::testkit::log::Log;
-use crate::testkit::{leaks, settings};
+
+fn settings(tls: ListenerTls) -> ListenerSettings {
+    ListenerSettings {
+        protocol: Protocol::Imap,
+        address: ([127, 0, 0, 1], 0).into(),
+        tls,
+        cleartext_login: false,
+        proxy_protocol_from: Vec::new(),
+        proxy_protocol_tls: false,
+        trusted_networks: Vec::new(),
+        client_ca: None,
+        default_domain: None,
+    }
+}
 
 /// A listener of which accept(2) fails each time: it is bound, and does not listen.
 fn deaf() -> Listener {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     socket.set_nonblocking(true).unwrap();
-    let socket = TcpListener::from_std(socket.into()).unwrap();
+    let socket = Arc::new(TcpListener::from_std(socket.into()).unwrap());
     let address = socket.local_addr().unwrap();
-    let door = Arc::new(settings::clear_door(Protocol::Imap));
-    Listener { socket, address, door, refusal: Vec::new(), spare: Spare::take() }
+    let way = Arc::new(ArcSwap::from_pointee(Way::new(&settings(ListenerTls::Off), None)));
+    let entrance = Entrance { way, socket: Arc::downgrade(&socket) };
+    Listener { socket, address, entrance, spare: Spare::take() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -23,7 +39,7 @@ async fn that_nobody_can_be_accepted_is_tried_again_and_told_once_in_ten_seconds
     let log = Log::default();
     let _listening = log.start();
     let (_stop, drain) = drain::channel();
-    let serving = tokio::spawn(deaf().serve(leaks::context(0), drain));
+    let serving = tokio::spawn(deaf().serve(leaks::context(0), drain.clone(), drain));
     sleep(Duration::from_secs(25)).await;
     assert!(!serving.is_finished(), "accepting never fails for good");
     serving.abort();
@@ -37,4 +53,25 @@ async fn that_nobody_can_be_accepted_is_tried_again_and_told_once_in_ten_seconds
     assert_eq!(told[0], 0, "{text}");
     // Five tries a second, less what the timer's own steps cost; one of them is told.
     assert!(told[1..].iter().all(|untold| (46..50).contains(untold)), "{text}");
+}
+
+/// Of two clients, the first of which says nothing, who is accepted first?
+async fn is_silent_one_first(listener: &Listener) -> bool {
+    let mut silent = TcpStream::connect(listener.address()).await.unwrap();
+    let mut talking = TcpStream::connect(listener.address()).await.unwrap();
+    talking.write_all(b"\x16").await.unwrap();
+    let (_, first) = listener.socket.accept().await.unwrap();
+    silent.write_all(b"\x16").await.unwrap();
+    listener.socket.accept().await.unwrap();
+    first == silent.local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn where_clients_speak_first_they_come_with_their_first_octets_also_after_a_reload() {
+    let listener = Listener::bind(&settings(ListenerTls::Implicit), None).unwrap();
+    assert!(!is_silent_one_first(&listener).await);
+    for (tls, is_first) in [(ListenerTls::StartTls, true), (ListenerTls::Implicit, false), (ListenerTls::Off, true)] {
+        listener.entrance().replace(&settings(tls), None);
+        assert_eq!(is_silent_one_first(&listener).await, is_first, "{tls:?}");
+    }
 }

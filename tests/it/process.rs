@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub struct Process {
     addresses: Vec<SocketAddr>,
     tls: Arc<rustls::ClientConfig>,
     log: Arc<Mutex<Vec<String>>>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Process {
@@ -38,6 +39,15 @@ impl Process {
 
     /// The same, with more lines in `[server]`, and sections behind it.
     pub async fn start_with(node: u16, descriptors: (u32, u32), server: &str) -> Self {
+        Self::start_in(node, descriptors, server, &[]).await
+    }
+
+    /// A mailferry that tells systemd of itself at this socket.
+    pub async fn start_notifying(node: u16, socket: &Path) -> Self {
+        Self::start_in(node, (500, 500), "", &[("NOTIFY_SOCKET", socket)]).await
+    }
+
+    async fn start_in(node: u16, descriptors: (u32, u32), server: &str, environment: &[(&str, &Path)]) -> Self {
         let dir = TempDir::new().unwrap();
         fs::write(dir.path().join("users"), "alice a\n").unwrap();
         let files = certificate(&dir, "localhost");
@@ -63,6 +73,7 @@ impl Process {
             .arg(format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" run --config \"$1\""))
             .arg(env!("CARGO_BIN_EXE_mailferry"))
             .arg(dir.path().join("proxy.toml"))
+            .envs(environment.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -71,12 +82,37 @@ impl Process {
         let page = Arc::clone(&log);
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| page.lock().unwrap().push(line)));
         let tls = mailferry::net::tls::client_config(roots).unwrap();
-        let mut process = Self { child, addresses: Vec::new(), tls, log, _dir: dir };
+        let mut process = Self { child, addresses: Vec::new(), tls, log, dir };
         process.logged(&["\"message\":\"ready\""]).await;
         let address = |line: String| line.split("\"address\":\"").nth(1)?.split('"').next()?.parse().ok();
         process.addresses = process.lines(&["\"message\":\"listening\""]).into_iter().filter_map(address).collect();
         assert_eq!(process.addresses.len(), 3);
         process
+    }
+
+    /// What stands in its file.
+    pub fn configuration(&self) -> String {
+        fs::read_to_string(self.dir.path().join("proxy.toml")).unwrap()
+    }
+
+    /// Something else is to stand there.
+    pub fn configure(&self, text: &str) {
+        fs::write(self.dir.path().join("proxy.toml"), text).unwrap();
+    }
+
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal(rustix::process::Signal::HUP);
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let process = rustix::process::Pid::from_raw(self.child.id() as i32).unwrap();
+        rustix::process::kill_process(process, signal).unwrap();
     }
 
     pub fn client_tls(&self) -> Arc<rustls::ClientConfig> {

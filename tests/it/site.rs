@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Duration;
 
-use mailferry::app::App;
+use mailferry::app::{App, Reloader};
 use mailferry::config::Settings;
 use mailferry::directory::{SourceSettings, cache, file};
 use mailferry::names::{IslandName, NodeName};
@@ -117,6 +117,7 @@ impl Spec {
 
 pub struct Site {
     app: App,
+    settings: Settings,
     dir: TempDir,
     tls: Arc<rustls::ClientConfig>,
 }
@@ -134,12 +135,28 @@ impl Site {
         std::fs::write(dir.path().join("users"), [spec.users.as_bytes(), spec.more_users].concat()).unwrap();
         let certificate = certificate(&dir, "localhost");
         let tls = trusting(&certificate.chain);
-        let app = App::start(settings(&spec, &dir, certificate)).unwrap();
-        Self { app, dir, tls }
+        let settings = settings(&spec, &dir, certificate);
+        let app = App::start(settings.clone()).unwrap();
+        Self { app, settings, dir, tls }
     }
 
     pub fn address(&self, door: Door) -> SocketAddr {
         self.app.addresses()[DOORS.iter().position(|it| *it == door).unwrap()]
+    }
+
+    /// Where it listened at its start.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.app.addresses().to_vec()
+    }
+
+    /// With which it was started.
+    pub fn settings(&self) -> Settings {
+        self.settings.clone()
+    }
+
+    /// For changing them.
+    pub fn reloader(&self) -> &Reloader {
+        self.app.reloader()
     }
 
     pub fn client_tls(&self) -> Arc<rustls::ClientConfig> {

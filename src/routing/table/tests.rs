@@ -5,8 +5,10 @@
 use std::num::NonZeroU32;
 
 use super::*;
-use crate::names::NodeName;
+use crate::names::{IslandName, NodeName};
+use crate::proto::Extensions;
 use crate::routing::island::{Check, FailBack, NodeTls, Policy, Probe};
+use crate::routing::{Islands, Turnover};
 
 const SECOND: Duration = Duration::from_secs(1);
 

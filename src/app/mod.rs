@@ -1,0 +1,100 @@
+//! Settings → running parts: the only place that knows everything.
+//!
+//! `parts` does what can fail, before anything is used; `running` starts it, or puts it in the place of what runs;
+//! `reload` is the way from a file to that swap, and `certificates` from a changed certificate. `files` and `capacity` are
+//! what they look at, `notify` tells systemd.
+
+mod capacity;
+mod certificates;
+mod files;
+pub mod notify;
+mod parts;
+mod reload;
+mod running;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tracing::warn;
+
+pub use self::parts::open_directory;
+pub use self::reload::{ReloadError, Reloader};
+use self::running::Running;
+use crate::config::Settings;
+use crate::directory;
+use crate::drain;
+use crate::net::tls::CertificateError;
+
+/// How long sessions may take to end when mailferry stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why mailferry does not start, or a new configuration is not taken up.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A certificate, key or list of authorities cannot be used.
+    #[error("{0}")]
+    Certificate(#[from] CertificateError),
+    /// rustls will not have it.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The directory cannot be set up.
+    #[error("{0}")]
+    Directory(#[from] directory::DirectoryError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The system's words.
+        reason: io::Error,
+    },
+}
+
+/// A running mailferry.
+pub struct App {
+    /// Where it listened at its start.
+    addresses: Vec<SocketAddr>,
+    reloader: Reloader,
+    stop: drain::Signal,
+}
+
+impl App {
+    /// Builds and binds everything, then starts to accept. Must be called inside a tokio runtime. Blocks while it reads
+    /// files.
+    ///
+    /// # Errors
+    /// Whatever cannot be built or bound; nothing has been accepted then.
+    pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let parts = parts::prepare(settings, None)?;
+        let (stop, drain) = drain::channel();
+        let running = Running::start(parts, drain.clone());
+        let addresses = running.addresses();
+        let reloader = Reloader::new(running);
+        tokio::spawn(certificates::watch(reloader.clone(), drain));
+        Ok(Self { addresses, reloader, stop })
+    }
+
+    /// Where it listened at its start, in the order of the configuration. [`Reloader::addresses`] is where it does now.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// For changing its configuration.
+    pub fn reloader(&self) -> &Reloader {
+        &self.reloader
+    }
+
+    /// Stops accepting, ends all sessions and waits for their records, for at most 10 seconds. No reload begins any more.
+    pub async fn stop(self) {
+        let Self { reloader, stop, .. } = self;
+        let ended = async {
+            // A reload that is under way comes to its end first.
+            tokio::join!(stop.stop(), reloader.end());
+        };
+        if timeout(STOP_TIMEOUT, ended).await.is_err() {
+            warn!("some sessions did not end in time");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Reload: file → settings → what differs → parts → swap, and what is said of it.
+//!
+//! Whatever can fail comes before the swap and changes nothing. Two reloads never run at once: the second one waits.
+//! Whoever drops a reload's future before the swap has changed nothing, and afterwards everything.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+use tracing::{error, info, warn};
+
+use super::certificates::Watch;
+use super::files::Prints;
+use super::parts::{self, Made};
+use super::running::Running;
+use super::{StartError, notify};
+use crate::config::diff::{Changes, diff};
+use crate::config::{self, Report, Settings};
+
+/// Why a new configuration was not taken up. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The file has problems.
+    #[error("the configuration has problems:\n{0}")]
+    File(Report),
+    /// Something that the file names cannot be used.
+    #[error("{0}")]
+    Parts(#[from] StartError),
+    /// mailferry stops.
+    #[error("mailferry stops")]
+    Stopping,
+    /// A defect of mailferry.
+    #[error("the new configuration could not be prepared")]
+    BrokenOff,
+}
+
+/// Changes a running mailferry's configuration. A clone changes the same.
+#[derive(Clone)]
+pub struct Reloader(Arc<Shared>);
+
+struct Shared {
+    running: Mutex<Option<Running>>,
+    watch: Mutex<Watch>,
+}
+
+impl Reloader {
+    pub(super) fn new(running: Running) -> Self {
+        Self(Arc::new(Shared { running: Mutex::new(Some(running)), watch: Mutex::default() }))
+    }
+
+    /// Reads the file and takes it up. Logs what has changed and what needs a restart, or every problem; tells systemd
+    /// when it begins and ends.
+    ///
+    /// # Errors
+    /// The file has problems, or something that it names cannot be used. Everything is as it was then.
+    pub async fn reload(&self, path: &Path) -> Result<Changes, ReloadError> {
+        let _reloading = notify::reloading();
+        info!(file = ?path, "reloading the configuration");
+        let path = PathBuf::from(path);
+        let done = match spawn_blocking(move || config::load(&path)).await {
+            Ok(Ok(settings)) => self.take_up(settings).await,
+            Ok(Err(report)) => Err(ReloadError::File(report)),
+            Err(_) => Err(ReloadError::BrokenOff),
+        };
+        match &done {
+            Ok(changes) => tell(changes),
+            Err(error) => complain(error),
+        }
+        done
+    }
+
+    /// Takes up settings, without a word in the log or to systemd.
+    ///
+    /// # Errors
+    /// Something that they name cannot be used. Everything is as it was then.
+    pub async fn take_up(&self, settings: Settings) -> Result<Changes, ReloadError> {
+        self.become_of(|_| Some(settings)).await.map(|changes| changes.map(|(changes, _)| changes).unwrap_or_default())
+    }
+
+    /// Where it listens now, in the order of the configuration; nowhere, if it stops.
+    pub async fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.running.lock().await.as_ref().map(Running::addresses).unwrap_or_default()
+    }
+
+    /// Looks whether files with certificates have changed, and reads them then. Happens every five seconds by itself; what
+    /// comes of it is in the log.
+    pub async fn look_at_certificates(&self) {
+        self.0.watch.lock().await.look(self).await;
+    }
+
+    /// What the present configuration was made of. `None`: mailferry stops.
+    pub(super) async fn made(&self) -> Option<Arc<Made>> {
+        Some(Arc::clone(&self.0.running.lock().await.as_ref()?.made))
+    }
+
+    /// Reads the files with certificates again, if the configuration is still made of these. Says which are others.
+    pub(super) async fn read_again(&self, of: &Arc<Made>) -> Result<Vec<PathBuf>, ReloadError> {
+        let again = |made: &Arc<Made>| Arc::ptr_eq(made, of).then(|| made.settings.clone());
+        Ok(self.become_of(again).await?.map(|(_, files)| files).unwrap_or_default())
+    }
+
+    /// The one way from a configuration to the next. `choose` sees the present one, and may leave it as it is.
+    async fn become_of(
+        &self,
+        choose: impl FnOnce(&Arc<Made>) -> Option<Settings>,
+    ) -> Result<Option<(Changes, Vec<PathBuf>)>, ReloadError> {
+        let mut guard = self.0.running.lock().await;
+        let running = guard.as_mut().ok_or(ReloadError::Stopping)?;
+        let old = Arc::clone(&running.made);
+        let Some(mut settings) = choose(&old) else { return Ok(None) };
+        let changes = diff(&old.settings, &settings);
+        stay(&old.settings, &mut settings);
+        let before = Arc::clone(&old);
+        let prepared = spawn_blocking(move || parts::prepare(settings, Some(&before))).await;
+        let parts = prepared.map_err(|_| ReloadError::BrokenOff)??;
+        let files = Prints::differing(&parts.made.prints, &old.prints).map(Path::to_owned).collect();
+        let closed = running.become_of(parts);
+        for closing in closed {
+            closing.stop().await;
+        }
+        Ok(Some((changes, files)))
+    }
+
+    /// Ends what a running configuration needs, and every reload to come.
+    pub(super) async fn end(&self) {
+        // Its tasks hear the signal of all; they are not waited for here.
+        let _running = self.0.running.lock().await.take();
+    }
+}
+
+/// What a running mailferry cannot take up stays as it is, so that the next reload says so again.
+fn stay(old: &Settings, new: &mut Settings) {
+    new.log.format = old.log.format;
+}
+
+fn tell(changes: &Changes) {
+    for change in &changes.live {
+        info!(%change, "the configuration has changed");
+    }
+    for key in &changes.restart {
+        warn!(%key, reason = key.reason, "the configuration has changed: this needs a restart and is as it was");
+    }
+    let (live, restart) = (changes.live.len(), changes.restart.len());
+    info!(changes = live, need_restart = restart, "reloaded");
+}
+
+fn complain(failure: &ReloadError) {
+    match failure {
+        ReloadError::File(report) => {
+            let file = report.name();
+            for (place, problem, remedy) in report.problems() {
+                error!(file, line = place.line, column = place.column, problem, remedy, "problem of the configuration");
+            }
+        }
+        ReloadError::Parts(_) | ReloadError::Stopping | ReloadError::BrokenOff => {
+            error!(reason = %failure, "problem of the configuration");
+        }
+    }
+    error!("not reloaded: everything is as it was");
+}

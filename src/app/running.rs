@@ -1,0 +1,207 @@
+//! What runs: the tasks that a configuration needs, and the swap from one configuration to the next.
+//!
+//! Nothing here can fail, and nothing between the first and the last change of a swap waits, so that nobody sees half of
+//! one. Sessions are not looked at: each keeps what it began with.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+use tracing::info;
+
+use super::capacity::{self, Capacity};
+use super::parts::{Made, Parts, Socket};
+use crate::config::Settings;
+use crate::drain::{self, Drain};
+use crate::limits::Limits;
+use crate::logging;
+use crate::names::Protocol;
+use crate::net::Dialer;
+use crate::probe;
+use crate::routing::{Islands, NodePort};
+use crate::server::{Entrance, Listener};
+use crate::session::{Context, Site};
+
+/// A configuration at work.
+pub(super) struct Running {
+    pub(super) context: Arc<Context>,
+    pub(super) made: Arc<Made>,
+    /// In the order of the configuration.
+    listeners: Vec<Open>,
+    probes: Vec<Watched>,
+    /// Each ends its task when it is dropped.
+    lookups: drain::Signal,
+    keeper: drain::Signal,
+    drain: Drain,
+}
+
+/// A listener at work.
+struct Open {
+    address: SocketAddr,
+    entrance: Entrance,
+    closing: drain::Signal,
+}
+
+/// A node under watch for a protocol.
+struct Watched {
+    port: NodePort,
+    /// Ends the watch when it is dropped.
+    _closing: drain::Signal,
+}
+
+impl Running {
+    /// Starts everything. Must be called inside a tokio runtime.
+    pub(super) fn start(parts: Parts, drain: Drain) -> Self {
+        let Parts { made, sockets, .. } = parts;
+        let settings = &made.settings;
+        let Capacity { possible, clients } = capacity::reckon(settings);
+        let site = Site {
+            settings: settings.session.clone(),
+            directory: made.directory.clone(),
+            islands: Islands::new(settings.islands.clone(), settings.zone.as_ref(), Instant::now().into_std()),
+            dialer: Dialer::new(settings.resolve_interval, hosts(settings)),
+            node_tls: made.node_tls.clone(),
+        };
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let run = u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX);
+        let context = Arc::new(Context::new(site, Limits::new(settings.limits.clone(), possible), run));
+        let site = context.site();
+        let (lookups, keeper) = (refresh(&site, &drain), keep(&site, &drain, None));
+        let new = sockets.into_iter().filter_map(|socket| match socket {
+            Socket::Kept(_) => None,
+            Socket::New(listener) => Some(open(*listener, &context, &drain)),
+        });
+        let listeners = new.collect();
+        let islands = settings.islands.len();
+        let mut running = Self { context, made: Arc::new(made), listeners, probes: Vec::new(), lookups, keeper, drain };
+        running.watch_nodes();
+        info!(version = env!("CARGO_PKG_VERSION"), islands, clients, "ready");
+        running
+    }
+
+    /// Where it listens, in the order of the configuration.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(|it| it.address).collect()
+    }
+
+    /// The swap. What came of it is complete when this returns; the listeners that were closed stop within a moment, which
+    /// is when their signals say so.
+    pub(super) fn become_of(&mut self, parts: Parts) -> Vec<drain::Signal> {
+        let Parts { made, sockets, is_other_directory } = parts;
+        let (old, settings) = (Arc::clone(&self.made), &made.settings);
+        let before = self.context.site();
+        let has_other_hosts =
+            old.settings.resolve_interval != settings.resolve_interval || hosts(&old.settings) != hosts(settings);
+        let dialer = match has_other_hosts {
+            true => before.dialer.succeed(settings.resolve_interval, hosts(settings)),
+            false => before.dialer.clone(),
+        };
+        let now = Instant::now().into_std();
+        let site = Arc::new(Site {
+            settings: settings.session.clone(),
+            directory: made.directory.clone(),
+            islands: before.islands.succeed(settings.islands.clone(), settings.zone.as_ref(), now),
+            dialer,
+            node_tls: made.node_tls.clone(),
+        });
+        self.context.replace_site(Arc::clone(&site));
+        self.context.limits.reconfigure(settings.limits.clone(), capacity::reckon(settings).possible);
+        logging::change_level(settings.log.level);
+        let mut left: Vec<_> = std::mem::take(&mut self.listeners).into_iter().map(Some).collect();
+        for ((socket, listener), tls) in sockets.into_iter().zip(&settings.listeners).zip(&made.tls) {
+            match socket {
+                Socket::New(listener) => self.listeners.push(open(*listener, &self.context, &self.drain)),
+                Socket::Kept(place) => {
+                    let Some(kept) = left.get_mut(place).and_then(Option::take) else { continue };
+                    kept.entrance.replace(listener, tls.as_ref());
+                    self.listeners.push(kept);
+                }
+            }
+        }
+        if has_other_hosts {
+            self.lookups = refresh(&site, &self.drain);
+        }
+        if is_other_directory {
+            let (last, _) = drain::channel();
+            let last = std::mem::replace(&mut self.keeper, last);
+            self.keeper = keep(&site, &self.drain, Some(last));
+        }
+        self.made = Arc::new(made);
+        self.watch_nodes();
+        left.into_iter().flatten().map(|it| it.closing).collect()
+    }
+
+    /// Probes of nodes that are there no more, or have another configuration, end; each node that has none gets one for
+    /// each protocol that is spoken here.
+    fn watch_nodes(&mut self) {
+        let site = self.context.site();
+        let is_spoken = |it: &Protocol| self.made.settings.listeners.iter().any(|listener| listener.protocol == *it);
+        let spoken: Vec<_> = Protocol::ALL.into_iter().filter(is_spoken).collect();
+        let ports = site.islands.iter().flat_map(|table| spoken.iter().flat_map(|it| table.ports(*it)));
+        let mut old = std::mem::take(&mut self.probes);
+        for port in ports {
+            let probe = match old.iter().position(|watched| watched.port.is(&port)) {
+                Some(place) => old.swap_remove(place),
+                None => {
+                    let (closing, closed) = drain::channel();
+                    let watch = probe::watch(Arc::clone(&self.context), port.clone(), closed);
+                    tokio::spawn(until(self.drain.clone(), watch));
+                    Watched { port, _closing: closing }
+                }
+            };
+            self.probes.push(probe);
+        }
+    }
+}
+
+/// A task until the signal is given; until its end the signal's owner waits for it.
+async fn until(drain: Drain, task: impl Future<Output = ()>) {
+    tokio::select! {
+        () = task => {}
+        () = drain.signalled() => {}
+    }
+}
+
+fn hosts(settings: &Settings) -> Vec<String> {
+    settings.islands.iter().flat_map(|island| &island.nodes).map(|node| node.host.clone()).collect()
+}
+
+fn open(listener: Listener, context: &Arc<Context>, drain: &Drain) -> Open {
+    listener.announce();
+    let (closing, closed) = drain::channel();
+    let open = Open { address: listener.address(), entrance: listener.entrance(), closing };
+    tokio::spawn(listener.serve(Arc::clone(context), closed, drain.clone()));
+    open
+}
+
+/// Looks up the names of nodes.
+fn refresh(site: &Site, drain: &Drain) -> drain::Signal {
+    let (closing, closed) = drain::channel();
+    tokio::spawn(until(drain.clone(), site.dialer.clone().refresh(closed)));
+    closing
+}
+
+/// Keeps the routes over a restart, as soon as whoever did so before has written for the last time: no file has two
+/// writers.
+fn keep(site: &Site, drain: &Drain, last: Option<drain::Signal>) -> drain::Signal {
+    let (closing, closed) = drain::channel();
+    let (directory, drain) = (site.directory.clone(), drain.clone());
+    tokio::spawn(async move {
+        if let Some(last) = last {
+            last.stop().await;
+        }
+        let (writing, told) = drain::channel();
+        let writer = directory.keep(told);
+        let stop = async {
+            tokio::select! {
+                () = closed.signalled() => {}
+                () = drain.signalled() => {}
+            }
+            // It writes once more; whoever waits for us waits for that.
+            drop(writing);
+        };
+        tokio::join!(writer, stop);
+    });
+    closing
+}
