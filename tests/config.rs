@@ -12,6 +12,8 @@ mod files;
 mod keys;
 #[path = "config/messages.rs"]
 mod messages;
+#[path = "config/reload.rs"]
+mod reload;
 #[path = "config/samples.rs"]
 mod samples;
 #[path = "config/settings.rs"]

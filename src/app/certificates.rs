@@ -79,3 +79,6 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

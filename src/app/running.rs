@@ -13,6 +13,7 @@ use tracing::info;
 use super::capacity::{self, Capacity};
 use super::parts::{Made, Parts, Socket};
 use crate::config::Settings;
+use crate::directory::Directory;
 use crate::drain::{self, Drain};
 use crate::limits::Limits;
 use crate::logging;
@@ -67,7 +68,7 @@ impl Running {
         let run = u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX);
         let context = Arc::new(Context::new(site, Limits::new(settings.limits.clone(), possible), run));
         let site = context.site();
-        let (lookups, keeper) = (refresh(&site, &drain), keep(&site, &drain, None));
+        let (lookups, keeper) = (refresh(&site, &drain), keep(&site.directory, &drain, None));
         let new = sockets.into_iter().filter_map(|socket| match socket {
             Socket::Kept(_) => None,
             Socket::New(listener) => Some(open(*listener, &context, &drain)),
@@ -125,7 +126,7 @@ impl Running {
         if is_other_directory {
             let (last, _) = drain::channel();
             let last = std::mem::replace(&mut self.keeper, last);
-            self.keeper = keep(&site, &self.drain, Some(last));
+            self.keeper = keep(&site.directory, &self.drain, Some(last));
         }
         self.made = Arc::new(made);
         self.watch_nodes();
@@ -184,9 +185,9 @@ fn refresh(site: &Site, drain: &Drain) -> drain::Signal {
 
 /// Keeps the routes over a restart, as soon as whoever did so before has written for the last time: no file has two
 /// writers.
-fn keep(site: &Site, drain: &Drain, last: Option<drain::Signal>) -> drain::Signal {
+fn keep(directory: &Directory, drain: &Drain, last: Option<drain::Signal>) -> drain::Signal {
     let (closing, closed) = drain::channel();
-    let (directory, drain) = (site.directory.clone(), drain.clone());
+    let (directory, drain) = (directory.clone(), drain.clone());
     tokio::spawn(async move {
         if let Some(last) = last {
             last.stop().await;
@@ -205,3 +206,6 @@ fn keep(site: &Site, drain: &Drain, last: Option<drain::Signal>) -> drain::Signa
     });
     closing
 }
+
+#[cfg(test)]
+mod tests;

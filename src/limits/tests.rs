@@ -336,3 +336,71 @@ fn the_operator_is_told_once_a_minute_that_clients_are_turned_away() {
 fn a_place_is_small() {
     assert!(size_of::<Slot>() <= 64 && size_of::<UserSeat>() <= 64, "{} {}", size_of::<Slot>(), size_of::<UserSeat>());
 }
+
+#[test]
+fn other_limits_hold_for_who_comes_and_nobody_goes_for_them() {
+    let limits = limits(|it| it.connections = some(4));
+    let mut slots: Vec<Slot> = (0..4).map(|_| limits.enter().unwrap()).collect();
+    slots.iter_mut().take(3).for_each(Slot::authenticated);
+    let fewer = Settings { connections: some(2), ..settings::limits() };
+    limits.reconfigure(fewer.clone(), 1000);
+    assert!(!slots.iter().any(is_evicted));
+    // One before its login makes place, as at any limit; then there is nobody left who could.
+    let late = limits.enter().unwrap();
+    assert!(is_evicted(&slots[3]));
+    drop((slots.pop(), late));
+    assert_eq!(limits.enter().err(), Some(Full::Connections));
+    limits.reconfigure(Settings { connections: some(5), ..fewer }, 1000);
+    let _more = [limits.enter().unwrap(), limits.enter().unwrap()];
+    drop(slots);
+}
+
+#[test]
+fn sessions_are_counted_from_the_moment_in_which_there_is_a_limit() {
+    let limits = limits(|_| {});
+    let (island, user) = (IslandName::new("a"), UserName::new(b"alice").unwrap());
+    let seat = || limits.seat(&island, &user, address("192.0.2.1"));
+    let uncounted = seat().unwrap();
+    limits.reconfigure(Settings { sessions_per_user: some(1), ..settings::limits() }, 1000);
+    let counted = seat().unwrap();
+    assert_eq!(seat().err(), Some(Full::User));
+    drop(uncounted);
+    assert_eq!(seat().err(), Some(Full::User));
+    limits.reconfigure(settings::limits(), 1000);
+    seat().unwrap();
+    drop(counted);
+    limits.reconfigure(Settings { sessions_per_user: some(1), ..settings::limits() }, 1000);
+    seat().unwrap();
+}
+
+#[test]
+fn refused_logins_are_remembered_under_another_limit_and_forgotten_with_another_memory() {
+    let limits = limits(|it| it.failed_logins_per_network = some(2));
+    let now = Instant::now().into_std();
+    let admit = || {
+        let mut guess = limits.guess(address("192.0.2.1"));
+        let admission = guess.admit(now);
+        (guess, admission)
+    };
+    for _ in 0..2 {
+        let (guess, admission) = admit();
+        assert!(is_granted(&admission));
+        guess.refused(now);
+    }
+    assert!(matches!(admit().1, Admission::Denied));
+    let more = Settings { failed_logins_per_network: some(3), ..settings::limits() };
+    limits.reconfigure(more.clone(), 1000);
+    let (guess, admission) = admit();
+    assert!(is_granted(&admission));
+    // Who waits for it may ask again when there is more room.
+    let Admission::Later(turn) = admit().1 else { panic!("there is no place") };
+    limits.reconfigure(Settings { failed_logins_per_network: some(9), ..more.clone() }, 1000);
+    assert!(turn.comes().now_or_never().is_some());
+    guess.refused(now);
+    limits.reconfigure(more.clone(), 1000);
+    assert!(matches!(admit().1, Admission::Denied));
+    limits.reconfigure(Settings { failed_login_memory: Duration::from_secs(60), ..more.clone() }, 1000);
+    assert!(is_granted(&admit().1));
+    limits.reconfigure(Settings { exempt_networks: vec!["192.0.2.0/24".parse().unwrap()], ..more }, 1000);
+    assert!(limits.guess(address("192.0.2.1")).network.is_none());
+}

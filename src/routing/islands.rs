@@ -77,3 +77,6 @@ impl Islands {
         self.tables.iter()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,10 +149,12 @@ impl Table {
     /// The same island with another configuration. Nodes that are still where they were keep their state; what the
     /// operator wants of one changes only if the configuration says something else than before.
     pub(super) fn succeed(&self, island: Island, zone: Option<ZoneName>, now: Instant) -> Self {
-        let known = |node: &Node| {
+        let mut is_better = false;
+        let mut known = |node: &Node| {
             let (old, state) = self.island.nodes.iter().zip(&self.nodes).find(|(old, _)| old.is_where(node))?;
             if old.state != node.state {
                 *state.operator.lock().unwrap_or_else(PoisonError::into_inner) = node.state;
+                is_better |= node.state == OperatorState::InService;
             }
             Some(Arc::clone(state))
         };
@@ -161,8 +163,10 @@ impl Table {
             .iter()
             .map(|node| known(node).unwrap_or_else(|| Arc::new(NodeState::new(node.state, now))))
             .collect();
-        // Who waits at the old table hears of the nodes that are in both.
-        self.changes.send_modify(|changes| changes.better += 1);
+        if is_better {
+            // Who waits at the old table hears of the nodes that are in both.
+            self.changes.send_modify(|changes| changes.better += 1);
+        }
         Self { nodes, island, zone, changes: Arc::clone(&self.changes) }
     }
 

@@ -32,6 +32,27 @@ async fn sighup_takes_up_a_new_file_and_a_bad_one_changes_nothing() {
     assert!(session.command("b", "NOOP").await.starts_with("b OK"), "a session from before both");
 }
 
+#[tokio::test]
+async fn the_level_of_the_log_changes_at_once() {
+    let process = Process::start(FakeNode::dead().await, (500, 500)).await;
+    let text = process.configuration();
+    let quiet = text.replace("\"json\"", "\"json\"\nlevel = \"error\"");
+    process.configure(&quiet.replace("mail.example.net", "quiet.example.net"));
+    process.hang_up();
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while !Client::clear(process.address(Way::Clear)).await.line().await.contains("quiet.example.net") {
+        assert!(tokio::time::Instant::now() < deadline, "not reloaded");
+    }
+    process.configure(&text);
+    process.hang_up();
+    process.logged(&["\"message\":\"reloaded\""]).await;
+    assert_eq!(
+        process.lines(&["the configuration has changed", "hostname"]).len(),
+        1,
+        "of the first one nothing is said"
+    );
+}
+
 /// The next message of a service, in the words of sd_notify(3).
 fn heard(socket: &UnixDatagram) -> String {
     let mut octets = [0; 4096];

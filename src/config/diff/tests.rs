@@ -57,7 +57,7 @@ fn said(replaced: &[(&str, &str)]) -> Vec<String> {
 
 #[test]
 fn what_differs_is_said_in_the_words_of_the_file() {
-    let rows: [(&[(&str, &str)], &[&str]); 24] = [
+    let rows: [(&[(&str, &str)], &[&str]); 27] = [
         (&[], &[]),
         (&[("mail.example.net", "mx.example.net")], &["[server] changed: hostname"]),
         (&[("\"60s\"", "\"50s\"")], &["[server] changed: login_timeout"]),
@@ -83,6 +83,12 @@ fn what_differs_is_said_in_the_words_of_the_file() {
             &["[listener] 127.0.0.1:1110 changed: tls, trusted_networks"],
         ),
         (&[("lower_case = true", "lower_case = false")], &["[usernames] changed"]),
+        (&[("lower_case = true", "domain = \"strip\"")], &["[usernames] changed"]),
+        (&[("patience", "policy = \"balance\"\npatience")], &["[island] a changed: policy, fail_back"]),
+        (
+            &[("\"starttls\"", "\"starttls\"\nproxy_protocol_from = [\"10.0.0.1\"]\nproxy_protocol_tls = true")],
+            &["[listener] 127.0.0.1:1110 changed: proxy_protocol_from, proxy_protocol_tls"],
+        ),
         (&[("unauthenticated = 1000", "unauthenticated = 999")], &["[limits] changed: unauthenticated"]),
         (&[("\"users\"", "\"others\"")], &["[directory] changed: path"]),
         (

@@ -355,3 +355,24 @@ async fn many_kept_routes_come_back_whole_and_no_more_than_the_cache_may_hold() 
         assert_eq!(cache.known(seconds(1_700_000_000)).count(), expected);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn routes_stay_under_other_settings_and_are_as_old_as_they_are() {
+    let (old, script) = (Cache::new(&SETTINGS), Script::new(island("a")));
+    locate(&old, &script).await;
+    advance(seconds(100)).await;
+    for capacity in [SETTINGS.capacity, 7] {
+        let longer = old.succeed(&Settings { capacity, ttl: seconds(600), ..SETTINGS });
+        assert_eq!(locate(&longer, &script).await, "a cached 100");
+        assert_eq!(longer.changes(), old.changes());
+        let shorter = old.succeed(&Settings { capacity, ttl: seconds(50), stale: seconds(200), ..SETTINGS });
+        script.now_says(down());
+        assert_eq!(locate(&shorter, &script).await, "a stale 100");
+        script.now_says(island("a"));
+    }
+    let fewer = old.succeed(&Settings { capacity: 7, ..SETTINGS });
+    assert_eq!(fewer.routes.policy().max_capacity(), Some(7));
+    let same = old.succeed(&Settings { ttl: seconds(1), ..SETTINGS });
+    same.locate(&UserName::new(b"new").unwrap(), 0, script.ask()).await.unwrap();
+    assert!(old.has_old_route(&UserName::new(b"new").unwrap()).await, "it is the same table");
+}

@@ -252,3 +252,21 @@ async fn each_change_is_logged_once() {
         assert_eq!(log.take(), line);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_stays_keeps_its_answer_and_a_new_one_is_looked_up() {
+    let dns = Dns::new(Says::Found(0, &["192.0.2.1"]));
+    let old = dns.resolver(&["left", "gone"]);
+    assert_eq!(addresses(&old, "left").await, ok("192.0.2.1"));
+    dns.now_says(Says::Fails(io::ErrorKind::TimedOut));
+    let new = Arc::new(old.succeed(INTERVAL, ["left".to_owned(), "right".to_owned()]));
+    let asked = dns.asked();
+    assert_eq!(addresses(&new, "left").await, ok("192.0.2.1"));
+    assert_eq!(dns.asked(), asked, "it is known");
+    assert_eq!(addresses(&new, "right").await, Err(io::ErrorKind::TimedOut));
+    // What one learns, both know.
+    dns.now_says(Says::Found(0, &["192.0.2.2"]));
+    let _signal = refresh(&new);
+    a_round().await;
+    assert_eq!(addresses(&old, "left").await, ok("192.0.2.2"));
+}
