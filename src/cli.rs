@@ -140,7 +140,7 @@ fn run(path: &std::path::Path) -> Result<ExitCode, ExitCode> {
                 // What came of it is in the log.
                 let _ = app.reloader().reload(path).await;
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         let name = tokio::select! {
             _ = terminate.recv() => "SIGTERM",

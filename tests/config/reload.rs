@@ -106,7 +106,7 @@ fn every_key_is_noticed_and_those_that_need_a_restart_are_said_to() {
                 SAID_OTHERWISE.iter().find(|it| it.0 == section.path && (it.1 == key.name || it.1.is_empty()));
             let at = format!("{}.{}", section.path, key.name);
             let Some(changes) = changed(&document, &before, section, key) else {
-                if !otherwise.is_some_and(|it| it.2 == "-") {
+                if otherwise.is_none_or(|it| it.2 != "-") {
                     unproven.push(at);
                 }
                 continue;

@@ -55,9 +55,12 @@ fn said(replaced: &[(&str, &str)]) -> Vec<String> {
     changes.live.iter().map(ToString::to_string).chain(restart).collect()
 }
 
+/// What is replaced, and what is said of it.
+type Row = (&'static [(&'static str, &'static str)], &'static [&'static str]);
+
 #[test]
 fn what_differs_is_said_in_the_words_of_the_file() {
-    let rows: [(&[(&str, &str)], &[&str]); 27] = [
+    let rows: [Row; 27] = [
         (&[], &[]),
         (&[("mail.example.net", "mx.example.net")], &["[server] changed: hostname"]),
         (&[("\"60s\"", "\"50s\"")], &["[server] changed: login_timeout"]),
