@@ -42,12 +42,18 @@ pub struct Reloader(Arc<Shared>);
 
 struct Shared {
     running: Mutex<Option<Running>>,
+    /// Held from the reading of the file to the swap, so that an older file never comes behind a newer one.
+    reading: Mutex<()>,
     watch: Mutex<Watch>,
 }
 
 impl Reloader {
     pub(super) fn new(running: Running) -> Self {
-        Self(Arc::new(Shared { running: Mutex::new(Some(running)), watch: Mutex::default() }))
+        Self(Arc::new(Shared {
+            running: Mutex::new(Some(running)),
+            reading: Mutex::default(),
+            watch: Mutex::default(),
+        }))
     }
 
     /// Reads the file and takes it up. Logs what has changed and what needs a restart, or every problem; tells systemd
@@ -56,6 +62,7 @@ impl Reloader {
     /// # Errors
     /// The file has problems, or something that it names cannot be used. Everything is as it was then.
     pub async fn reload(&self, path: &Path) -> Result<Changes, ReloadError> {
+        let _alone = self.0.reading.lock().await;
         let _reloading = notify::reloading();
         info!(file = ?path, "reloading the configuration");
         let path = PathBuf::from(path);
