@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 
-use super::{Challenges, Settings};
+use super::{Challenges, Registry, Settings};
 use crate::directory::Directory;
 use crate::limits::Limits;
 use crate::names::{IslandName, SessionId};
@@ -23,6 +23,8 @@ pub struct Context {
     pub limits: Limits,
     /// What nodes say of tokens that they refuse.
     pub challenges: Challenges,
+    /// All sessions in the relay.
+    pub registry: Registry,
     /// Whether the operator was told that refusals come too late for `auth_failure_delay`.
     pub late_refusal_told: AtomicBool,
     site: ArcSwap<Site>,
@@ -53,6 +55,7 @@ impl Context {
         Self {
             limits,
             challenges: Challenges::default(),
+            registry: Registry::default(),
             late_refusal_told: AtomicBool::new(false),
             site: ArcSwap::from_pointee(site),
             run,

@@ -24,7 +24,7 @@ pub(super) enum Who {
     Node,
     /// mailferry, by a limit or a deadline.
     Proxy,
-    /// The operator, by stopping mailferry.
+    /// The operator, by stopping mailferry or by a command.
     Operator,
 }
 
@@ -68,6 +68,8 @@ pub(super) enum Why {
     OtherProtocol,
     /// mailferry stops.
     Shutdown,
+    /// The operator has ended it, with others or alone.
+    Kicked,
     /// There is no place for it, or it had to make place.
     TooManyConnections,
     /// A PROXY header was wanted and did not come, or was none.
@@ -143,6 +145,7 @@ impl fmt::Display for Why {
             Self::TooLong => "too-long",
             Self::OtherProtocol => "other-protocol",
             Self::Shutdown => "shutdown",
+            Self::Kicked => "kicked",
             Self::TooManyConnections => "too-many-connections",
             Self::BadProxyHeader => "bad-proxy-header",
             Self::Defect => "defect",

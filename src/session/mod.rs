@@ -23,6 +23,7 @@ mod patience;
 mod preface;
 mod race;
 mod record;
+pub mod registry;
 mod relay;
 pub(crate) mod signal;
 pub(crate) mod wire;
@@ -45,6 +46,7 @@ use self::failure::Failure;
 use self::handoff::Handoff;
 use self::origin::Login;
 use self::record::Record;
+pub use self::registry::Registry;
 use self::relay::Relay;
 use crate::drain::{Drain, Ear};
 use crate::limits::{Eviction, Guess, Limits, Slot};
@@ -115,14 +117,14 @@ pub struct Accepted {
 }
 
 /// Serves one connection to its end, and leaves exactly one end record, whatever happens.
-pub fn run(context: Arc<Context>, door: Arc<Door>, accepted: Accepted, drain: Drain) -> Session {
-    Session(Phase::Login(Box::pin(login_phase(context, door, accepted, drain.ear()))))
+pub fn run(context: Arc<Context>, door: Arc<Door>, accepted: Accepted, drain: Drain) -> Connection {
+    Connection(Phase::Login(Box::pin(login_phase(context, door, accepted, drain.ear()))))
 }
 
 /// One connection. Its task has room for the relay and for nothing else: what the login takes is elsewhere, and is given
 /// back at its end.
 #[must_use = "a connection is served by a task"]
-pub struct Session(Phase);
+pub struct Connection(Phase);
 
 #[expect(clippy::large_enum_variant, reason = "it is what the room is for")]
 enum Phase {
@@ -131,7 +133,7 @@ enum Phase {
     Over,
 }
 
-impl Future for Session {
+impl Future for Connection {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
@@ -156,7 +158,7 @@ async fn login_phase(context: Arc<Context>, door: Arc<Door>, accepted: Accepted,
         () = in_the_way(eviction) => Err(End::new(Who::Proxy, Why::TooManyConnections)),
     };
     match login {
-        Ok(handoff) => Some(relay::relay(handoff, record, ear)),
+        Ok(handoff) => Some(relay::relay(handoff, record, &context.registry, ear)),
         Err(end) => {
             record.finish(end);
             None

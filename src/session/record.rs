@@ -13,10 +13,11 @@ use tracing::{debug, info, trace, warn};
 
 use super::end::{End, Stage, Who, Why};
 use super::failure::Failure;
+use super::registry::{Beginning, Entry, Registry, Session};
 use crate::directory::Found;
 use crate::names::{IslandName, NodeName, SessionId, UserName};
 use crate::proto::{Declined, LoginRequest, Protocol};
-use crate::routing::{Island, Node, NodePort, Seat};
+use crate::routing::{Island, Node, Seat};
 use crate::usernames::Names;
 
 /// Everything that the lines of one session say.
@@ -35,18 +36,9 @@ pub(super) struct Record {
     finished: bool,
 }
 
-/// What is left of the record in the relay. There is one for each idle session, so it has no room to spare.
+/// What is left of the record in the relay: the session in the registry, and how it ended.
 pub(super) struct RelayRecord {
-    id: SessionId,
-    client: SocketAddr,
-    began: Instant,
-    relay_began: Instant,
-    tls: Option<&'static str>,
-    user: Option<UserName>,
-    /// Where the session is, and with which protocol.
-    seat: Seat,
-    to_node: u64,
-    to_client: u64,
+    entry: Entry,
     end: Option<End>,
 }
 
@@ -134,21 +126,12 @@ impl Record {
     }
 
     /// The relay begins, at this node. All that the end record does not need is forgotten.
-    pub(super) fn relay(mut self, seat: Seat) -> RelayRecord {
+    pub(super) fn relay(mut self, seat: Seat, registry: &Registry) -> RelayRecord {
         self.enter(Stage::Relay);
         self.finished = true;
-        RelayRecord {
-            id: self.id,
-            client: self.client,
-            began: self.began,
-            relay_began: Instant::now(),
-            tls: self.tls,
-            user: self.login.take().map(|login| login.user),
-            seat,
-            to_node: 0,
-            to_client: 0,
-            end: None,
-        }
+        let user = self.login.take().map(|login| login.user);
+        let (id, client, began, tls) = (self.id, self.client, self.began, self.tls);
+        RelayRecord { entry: registry.enter(Beginning { id, client, began, tls, user, seat }), end: None }
     }
 
     /// TLS with the client is in use.
@@ -349,14 +332,13 @@ impl Drop for Record {
 }
 
 impl RelayRecord {
-    /// The node.
-    pub(super) fn port(&self) -> &NodePort {
-        self.seat.port()
+    /// The session as others see it.
+    pub(super) fn session(&self) -> &Session {
+        self.entry.session()
     }
 
-    /// The session is over; these octets were delivered. The line is written when the record is dropped.
-    pub(super) fn finish(&mut self, end: End, to_node: u64, to_client: u64) {
-        (self.to_node, self.to_client) = (to_node, to_client);
+    /// The session is over. The line is written when the record is dropped.
+    pub(super) fn finish(&mut self, end: End) {
         self.end.get_or_insert(end);
     }
 }
@@ -364,19 +346,21 @@ impl RelayRecord {
 /// The one line; also of a session whose task died.
 impl Drop for RelayRecord {
     fn drop(&mut self) {
-        let port = self.seat.port();
+        let session = self.entry.session();
+        let port = session.port();
+        let (to_node, to_client) = (session.to_node(), session.to_client());
         let line = Line {
-            id: self.id,
+            id: session.id(),
             protocol: port.protocol,
-            client: self.client,
-            began: self.began,
+            client: session.client(),
+            began: session.began(),
             stage: Stage::Relay,
-            tls: self.tls,
+            tls: session.tls(),
             refused: None,
-            user: self.user.as_ref(),
+            user: session.user(),
             island: Some(&port.table().island().name),
             node: Some(&port.node().name),
-            relay: Some(Relay { began: self.relay_began, to_node: self.to_node, to_client: self.to_client }),
+            relay: Some(Relay { began: session.began() + session.login_took(), to_node, to_client }),
         };
         let died = End::new(Who::Proxy, Why::Defect);
         line.log(self.end.as_ref().unwrap_or(&died), false);

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::end::{End, Who, Why};
 use super::handoff::Handoff;
 use super::record::{Record, RelayRecord};
+use super::registry::Registry;
 use super::signal::tell;
 use crate::drain::Ear;
 use crate::limits::{Slot, UserSeat};
@@ -29,9 +30,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const CONVERSATION: Duration = Duration::from_secs(2);
 
 /// Moves octets until either side ends it or mailferry stops. Leaves the session's one end record, whatever happens.
-pub(super) fn relay(handoff: Handoff, record: Record, ear: Ear) -> Relay {
+pub(super) fn relay(handoff: Handoff, record: Record, registry: &Registry, ear: Ear) -> Relay {
     let Handoff { client, node, pump, seat, places } = handoff;
-    let after = Box::new(After { places, record: record.relay(seat) });
+    let after = Box::new(After { places, record: record.relay(seat, registry) });
     Relay { client, node, pump, close_timeout: None, after, ear }
 }
 
@@ -40,7 +41,7 @@ pub(super) struct Relay {
     client: Stream,
     node: Stream,
     pump: Pump,
-    /// Runs while both connections are closed because mailferry stops.
+    /// Runs while both connections are closed because mailferry stops, or the operator wants it.
     close_timeout: Option<Pin<Box<Sleep>>>,
     after: Box<After>,
     /// Dropped last: whoever waits for it may end the process, and the line must be written then.
@@ -60,11 +61,15 @@ impl Future for Relay {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let it = self.get_mut();
         if it.close_timeout.is_none() {
-            let port = it.after.record.port();
-            if let Poll::Ready(ended) = it.pump.poll(cx, &mut it.client, &mut it.node, |spoke| hold(port, spoke)) {
+            let session = it.after.record.session();
+            let polled = it.pump.poll(cx, &mut it.client, &mut it.node, |spoke| hold(session.port(), spoke));
+            session.moved(it.pump.to_node(), it.pump.to_client());
+            if let Poll::Ready(ended) = polled {
                 return it.finish(End::relayed(&ended));
             }
-            if it.ear.poll_signalled(cx).is_pending() {
+            if session.poll_kicked(cx).is_ready() {
+                it.after.record.finish(End::new(Who::Operator, Why::Kicked));
+            } else if it.ear.poll_signalled(cx).is_pending() {
                 return Poll::Pending;
             }
         }
@@ -81,7 +86,7 @@ impl Future for Relay {
 
 impl Relay {
     fn finish(&mut self, end: End) -> Poll<()> {
-        self.after.record.finish(end, self.pump.to_node(), self.pump.to_client());
+        self.after.record.finish(end);
         Poll::Ready(())
     }
 }

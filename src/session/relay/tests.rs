@@ -8,19 +8,22 @@ use std::task::Wake;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
+use super::super::registry::Session;
 use super::*;
 use crate::drain;
 use crate::limits::Limits;
 use crate::names::{IslandName, Protocol, SessionId, UserName};
 use crate::routing::{Islands, NodePort};
-use crate::session::Session;
+use crate::session::Connection;
 use crate::testkit::{log::Log, settings};
 
 #[test]
 fn a_session_in_the_relay_is_small() {
     // tokio's own part of a task is about 100 octets, and the sum is rounded up to 128.
-    assert!(size_of::<Session>() <= 264, "{}", size_of::<Session>());
-    assert!(size_of::<After>() <= 240, "{}", size_of::<After>());
+    assert!(size_of::<Connection>() <= 264, "{}", size_of::<Connection>());
+    // The allocator has sizes of 128 and 160, the shared part has two counters before it.
+    assert!(size_of::<After>() <= 128, "{}", size_of::<After>());
+    assert!(size_of::<Session>() + 16 <= 160, "{}", size_of::<Session>());
 }
 
 /// A session as the login hands it over, what the peers hold of it, and where it is counted.
@@ -31,6 +34,7 @@ struct Rig {
     relay: Option<Relay>,
     port: NodePort,
     limits: Limits,
+    registry: Registry,
     log: Log,
 }
 
@@ -58,8 +62,9 @@ fn rig() -> Rig {
     };
     let (stop, drain) = drain::channel();
     let record = Record::new(SessionId { run: 1, number: 2 }, Protocol::Imap, from);
-    let relay = Some(relay(handoff, record, drain.ear()));
-    Rig { client, node, stop, relay, port, limits, log: Log::default() }
+    let registry = Registry::default();
+    let relay = Some(relay(handoff, record, &registry, drain.ear()));
+    Rig { client, node, stop, relay, port, limits, registry, log: Log::default() }
 }
 
 fn seat(limits: &Limits) -> Option<UserSeat> {
@@ -70,8 +75,9 @@ fn seat(limits: &Limits) -> Option<UserSeat> {
 impl Rig {
     /// Whether the session is counted, everywhere alike.
     fn is_counted(&self) -> bool {
-        let counted = [self.port.sessions() == 1, seat(&self.limits).is_none(), self.limits.enter().is_err()];
-        assert!(counted == [true; 3] || counted == [false; 3], "{counted:?}");
+        let (places, is_seated) = (self.limits.enter().is_err(), seat(&self.limits).is_none());
+        let counted = [self.port.sessions() == 1, self.registry.len() == 1, is_seated, places];
+        assert!(counted == [true; 4] || counted == [false; 4], "{counted:?}");
         counted[0]
     }
 
@@ -127,6 +133,37 @@ async fn a_session_ends_in_order_when_mailferry_stops() {
     let said = rig.log.text();
     assert_eq!(said.matches("session ended").count(), 1, "{said}");
     assert!(said.contains("who=operator stage=relay why=shutdown"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_the_operator_ends_ends_in_order_and_its_line_says_so() {
+    let mut rig = rig();
+    let _listening = rig.log.start();
+    let relay = tokio::spawn(rig.relay.take().unwrap());
+    rig.client.write_all(b"b NOOP\r\n").await.unwrap();
+    rig.client.read_exact(&mut [0; 6]).await.unwrap();
+    rig.node.read_exact(&mut [0; 8]).await.unwrap();
+    let session = rig.registry.find(SessionId { run: 1, number: 2 }).unwrap();
+    let kick = || session.upgrade().is_some_and(|session| session.kick());
+    assert!(kick() && !kick(), "once");
+    let mut rest = Vec::new();
+    rig.client.read_to_end(&mut rest).await.unwrap();
+    rig.node.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.is_empty());
+    relay.await.unwrap();
+    assert!(!rig.is_counted() && session.upgrade().is_none());
+    rig.assert_line("who=operator stage=relay why=kicked");
+    rig.assert_line("to_node=8 to_client=6");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_was_ended_before_it_began_ends_at_once() {
+    let mut rig = rig();
+    let _listening = rig.log.start();
+    let session = rig.registry.find(SessionId { run: 1, number: 2 }).unwrap();
+    assert!(session.upgrade().is_some_and(|session| session.kick()));
+    tokio::spawn(rig.relay.take().unwrap()).await.unwrap();
+    rig.assert_line("who=operator stage=relay why=kicked");
 }
 
 /// How many lines the log has when whoever stops mailferry need not wait any more, and may end the process.

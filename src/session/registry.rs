@@ -1,0 +1,292 @@
+//! All sessions in the relay: who has one, where it is, what it has moved, and the way to end one from outside.
+//!
+//! There is an entry for each idle client, so it has no room to spare: it *is* what the end record needs, shared with the
+//! relay, and not a copy of it. Entries stand in shards, each behind one lock that is held to put one in, to take one out,
+//! or to look at those of one shard; whoever looks at all of them lets others run between two shards. Nothing here logs
+//! or waits for a session.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::names::{SessionId, UserName};
+use crate::routing::{NodePort, Seat};
+
+/// So many that the logins of one moment seldom meet, and that 100 000 sessions are some 1 500 in each.
+const SHARDS: usize = 64;
+
+/// Seconds for which logins are counted one by one: a minute, and some for the one that is running.
+const SECONDS: usize = 64;
+
+/// Nobody waits for the word yet.
+const NEW: u8 = 0;
+/// The relay waits for it.
+const WAITING: u8 = 1;
+/// The session is to end.
+const ENDING: u8 = 2;
+
+/// All sessions in the relay. Clones share everything.
+#[derive(Clone)]
+pub struct Registry(Arc<Shared>);
+
+struct Shared {
+    shards: [Mutex<Shard>; SHARDS],
+    began: Instant,
+    /// Sessions begun: the second, counted from `began`, in the upper half, how many in the lower one.
+    begun: [AtomicU64; SECONDS],
+}
+
+#[derive(Default)]
+struct Shard {
+    places: Vec<Option<Arc<Session>>>,
+    /// Places without a session.
+    free: Vec<u32>,
+}
+
+/// One session in the relay.
+pub struct Session {
+    id: SessionId,
+    client: IpAddr,
+    client_port: u16,
+    state: AtomicU8,
+    /// Microseconds from the connection to the relay; a login has at most an hour.
+    login_took: u32,
+    began: Instant,
+    tls: Option<&'static str>,
+    user: Option<UserName>,
+    /// Where the session is, and with which protocol.
+    seat: Seat,
+    to_node: AtomicU64,
+    to_client: AtomicU64,
+    waker: Mutex<Option<Waker>>,
+}
+
+/// What a session is when its relay begins.
+pub(super) struct Beginning {
+    pub(super) id: SessionId,
+    pub(super) client: SocketAddr,
+    pub(super) began: Instant,
+    pub(super) tls: Option<&'static str>,
+    pub(super) user: Option<UserName>,
+    pub(super) seat: Seat,
+}
+
+/// A session's place in the registry. Dropping it takes the session out.
+pub(super) struct Entry {
+    registry: Registry,
+    session: Arc<Session>,
+    place: u32,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        let shards = std::array::from_fn(|_| Mutex::default());
+        let begun = std::array::from_fn(|_| AtomicU64::new(0));
+        Self(Arc::new(Shared { shards, began: Instant::now(), begun }))
+    }
+}
+
+impl Registry {
+    /// A session's relay begins.
+    pub(super) fn enter(&self, beginning: Beginning) -> Entry {
+        let Beginning { id, client, began, tls, user, seat } = beginning;
+        let session = Arc::new(Session {
+            id,
+            client: client.ip(),
+            client_port: client.port(),
+            state: AtomicU8::new(NEW),
+            login_took: u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX),
+            began,
+            tls,
+            user,
+            seat,
+            to_node: AtomicU64::new(0),
+            to_client: AtomicU64::new(0),
+            waker: Mutex::new(None),
+        });
+        self.count();
+        let place = lock(self.shard(id)).put(Arc::clone(&session));
+        Entry { registry: self.clone(), session, place }
+    }
+
+    /// Shows each session to `see`, those of one shard under its lock, and lets others run in between. Sessions that
+    /// begin or end meanwhile are seen or not.
+    pub async fn look(&self, mut see: impl FnMut(&Arc<Session>)) {
+        for shard in &self.0.shards {
+            lock(shard).places.iter().flatten().for_each(&mut see);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The session of this name.
+    pub fn find(&self, id: SessionId) -> Option<Weak<Session>> {
+        lock(self.shard(id)).places.iter().flatten().find(|session| session.id == id).map(Arc::downgrade)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        let count = |shard: &Mutex<Shard>| {
+            let shard = lock(shard);
+            shard.places.len() - shard.free.len()
+        };
+        self.0.shards.iter().map(count).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many have begun in the last minute, the running second not counted.
+    pub fn begun_last_minute(&self) -> u64 {
+        let now = self.second();
+        let recent = |slot: &AtomicU64| {
+            let slot = slot.load(Ordering::Relaxed);
+            // A slot of the first second of all is never told from an empty one, and both hold what is true.
+            let (second, count) = (slot >> 32, slot & u64::from(u32::MAX));
+            (second < now && now - second <= 60).then_some(count)
+        };
+        self.0.begun.iter().filter_map(recent).sum()
+    }
+
+    fn second(&self) -> u64 {
+        self.0.began.elapsed().as_secs()
+    }
+
+    fn count(&self) {
+        let second = self.second();
+        let place = usize::try_from(second).unwrap_or(0) % SECONDS;
+        let Some(slot) = self.0.begun.get(place) else { return };
+        let more = |slot: u64| Some(if slot >> 32 == second { slot + 1 } else { (second << 32) + 1 });
+        let _ = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "a remainder is smaller than what it was divided by")]
+    fn shard(&self, id: SessionId) -> &Mutex<Shard> {
+        &self.0.shards[(id.number % SHARDS as u64) as usize]
+    }
+}
+
+impl Shard {
+    fn put(&mut self, session: Arc<Session>) -> u32 {
+        let free = self.free.pop();
+        if let Some((at, place)) = free.and_then(|at| Some((at, self.places.get_mut(at as usize)?))) {
+            *place = Some(session);
+            return at;
+        }
+        self.places.push(Some(session));
+        // There are fewer descriptors than that.
+        (self.places.len() - 1) as u32
+    }
+
+    fn take(&mut self, at: u32) -> Option<Arc<Session>> {
+        let session = self.places.get_mut(at as usize)?.take()?;
+        self.free.push(at);
+        Some(session)
+    }
+}
+
+impl Session {
+    /// Its name.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Where the client comes from.
+    pub fn client(&self) -> SocketAddr {
+        SocketAddr::new(self.client, self.client_port)
+    }
+
+    /// When its connection was accepted.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// From the connection to the relay, to the microsecond.
+    pub fn login_took(&self) -> Duration {
+        Duration::from_micros(self.login_took.into())
+    }
+
+    /// The version of TLS towards the client.
+    pub fn tls(&self) -> Option<&'static str> {
+        self.tls
+    }
+
+    /// Who has logged in.
+    pub fn user(&self) -> Option<&UserName> {
+        self.user.as_ref()
+    }
+
+    /// Its node, and the protocol.
+    pub fn port(&self) -> &NodePort {
+        self.seat.port()
+    }
+
+    /// Octets that the node has got.
+    pub fn to_node(&self) -> u64 {
+        self.to_node.load(Ordering::Relaxed)
+    }
+
+    /// Octets that the client has got.
+    pub fn to_client(&self) -> u64 {
+        self.to_client.load(Ordering::Relaxed)
+    }
+
+    /// The operator wants it to end. `false`: he has said so before.
+    pub fn kick(&self) -> bool {
+        match self.state.swap(ENDING, Ordering::AcqRel) {
+            ENDING => false,
+            WAITING => {
+                let waker = lock(&self.waker).take();
+                waker.into_iter().for_each(Waker::wake);
+                true
+            }
+            _ => true,
+        }
+    }
+
+    /// Ready when the session is to end. Until then the first task that asked is woken by it, which must be the only one
+    /// that asks.
+    pub(super) fn poll_kicked(&self, cx: &Context<'_>) -> Poll<()> {
+        match self.state.load(Ordering::Acquire) {
+            WAITING => Poll::Pending,
+            NEW => {
+                *lock(&self.waker) = Some(cx.waker().clone());
+                let waits = self.state.compare_exchange(NEW, WAITING, Ordering::AcqRel, Ordering::Acquire);
+                if waits.is_ok() { Poll::Pending } else { Poll::Ready(()) }
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// So many octets were delivered until now.
+    pub(super) fn moved(&self, to_node: u64, to_client: u64) {
+        self.to_node.store(to_node, Ordering::Relaxed);
+        self.to_client.store(to_client, Ordering::Relaxed);
+    }
+}
+
+impl Entry {
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        // Dropped behind the lock: its seat has a lock of its own, and its waker may do anything.
+        let _session = lock(self.registry.shard(self.session.id)).take(self.place);
+    }
+}
+
+/// No method can panic between two changes that belong together.
+fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;
