@@ -6,6 +6,7 @@
 pub mod drain;
 pub mod logging;
 pub mod names;
+pub mod near;
 pub mod pace;
 pub mod secret;
 
@@ -20,7 +21,8 @@ pub mod limits;
 pub mod net;
 pub mod routing;
 
-// The way of a connection (floors 3 and 4), and beside it what looks after the nodes.
+// The way of a connection (floors 3 and 4), and beside it what looks after the nodes, and the operator's way in.
+pub mod admin;
 pub mod probe;
 pub mod server;
 pub mod session;

@@ -212,7 +212,9 @@ impl Watch {
 
 /// Connects, greets, and does what else the probe is to do. The connection is given back for a goodbye.
 async fn look(site: &Site, port: &NodePort, depth: Depth) -> Result<(Wire, Shown), Failure> {
+    let began = Instant::now();
     let (mut wire, hello) = greet(site, port, None).await?;
+    port.note_greeting(began.elapsed());
     let shown = match depth {
         Depth::Nothing => Shown::Answers,
         Depth::Command => command(&mut wire, hello).await?,

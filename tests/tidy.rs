@@ -13,8 +13,9 @@ use std::path::Path;
 use self::files::rust_files;
 
 /// Which of our modules a module may import. A module of a folder counts as the folder.
-const FLOORS: [(&str, &[&str]); 19] = [
+const FLOORS: [(&str, &[&str]); 21] = [
     ("names", &[]),
+    ("near", &[]),
     ("pace", &[]),
     ("secret", &[]),
     ("drain", &[]),
@@ -28,9 +29,12 @@ const FLOORS: [(&str, &[&str]); 19] = [
     ("session", &["limits", "usernames", "net", "directory", "routing", "proto", "names", "secret", "drain"]),
     ("server", &["limits", "session", "net", "proto", "names", "drain"]),
     ("probe", &["session", "routing", "proto", "names", "secret", "drain"]),
+    ("admin", &["session", "directory", "routing", "usernames", "names", "near", "drain", "logging"]),
     (
         "config",
         &[
+            "admin",
+            "near",
             "limits",
             "usernames",
             "server",
@@ -47,6 +51,7 @@ const FLOORS: [(&str, &[&str]); 19] = [
     (
         "app",
         &[
+            "admin",
             "limits",
             "config",
             "server",
@@ -62,7 +67,7 @@ const FLOORS: [(&str, &[&str]); 19] = [
         ],
     ),
     ("import", &["config"]),
-    ("cli", &["import", "app", "config", "directory", "routing", "usernames", "names", "logging"]),
+    ("cli", &["admin", "import", "app", "config", "directory", "routing", "usernames", "names", "logging"]),
     (
         "testkit",
         &["limits", "usernames", "session", "net", "directory", "routing", "proto", "names", "secret", "drain"],

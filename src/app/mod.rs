@@ -22,6 +22,7 @@ use tracing::warn;
 pub use self::parts::open_directory;
 pub use self::reload::{ReloadError, Reloader};
 use self::running::Running;
+use crate::admin;
 use crate::config::Settings;
 use crate::directory;
 use crate::drain;
@@ -42,6 +43,9 @@ pub enum StartError {
     /// The directory cannot be set up.
     #[error("{0}")]
     Directory(#[from] directory::DirectoryError),
+    /// The operator's socket cannot be had.
+    #[error("{0}")]
+    Admin(#[from] admin::SocketError),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}: {reason}")]
     Bind {
@@ -69,7 +73,7 @@ impl App {
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let parts = parts::prepare(settings, None)?;
         let (stop, drain) = drain::channel();
-        let running = Running::start(parts, drain.clone());
+        let running = Running::start(parts, drain.clone())?;
         let addresses = running.addresses();
         let reloader = Reloader::new(running);
         tokio::spawn(certificates::watch(reloader.clone(), drain));

@@ -140,6 +140,7 @@ impl Reloader {
 /// What a running mailferry cannot take up stays as it is, so that the next reload says so again.
 fn stay(old: &Settings, new: &mut Settings) {
     new.log.format = old.log.format;
+    new.admin = old.admin.clone();
 }
 
 fn tell(changes: &Changes) {

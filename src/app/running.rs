@@ -10,8 +10,10 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 use tracing::info;
 
+use super::StartError;
 use super::capacity::{self, Capacity};
 use super::parts::{Made, Parts, Socket};
+use crate::admin::Admin;
 use crate::config::Settings;
 use crate::directory::Directory;
 use crate::drain::{self, Drain};
@@ -53,7 +55,10 @@ struct Watched {
 
 impl Running {
     /// Starts everything. Must be called inside a tokio runtime.
-    pub(super) fn start(parts: Parts, drain: Drain) -> Self {
+    ///
+    /// # Errors
+    /// The operator's socket cannot be had; nothing has been accepted then.
+    pub(super) fn start(parts: Parts, drain: Drain) -> Result<Self, StartError> {
         let Parts { made, sockets, .. } = parts;
         let settings = &made.settings;
         let Capacity { possible, clients } = capacity::reckon(settings);
@@ -68,6 +73,8 @@ impl Running {
         let run = u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX);
         let context = Arc::new(Context::new(site, Limits::new(settings.limits.clone(), possible), run));
         let site = context.site();
+        let admin = Admin::open(&settings.admin, &site.islands)?;
+        tokio::spawn(admin.serve(Arc::clone(&context), drain.clone()));
         let (lookups, keeper) = (refresh(&site, &drain), keep(&site.directory, &drain, None));
         let new = sockets.into_iter().filter_map(|socket| match socket {
             Socket::Kept(_) => None,
@@ -78,7 +85,7 @@ impl Running {
         let mut running = Self { context, made: Arc::new(made), listeners, probes: Vec::new(), lookups, keeper, drain };
         running.watch_nodes();
         info!(version = env!("CARGO_PKG_VERSION"), islands, clients, "ready");
-        running
+        Ok(running)
     }
 
     /// Where it listens, in the order of the configuration.
@@ -108,7 +115,10 @@ impl Running {
         });
         self.context.replace_site(Arc::clone(&site));
         self.context.limits.reconfigure(settings.limits.clone(), capacity::reckon(settings).possible);
-        logging::change_level(settings.log.level);
+        if settings.log.level != old.settings.log.level {
+            // An error means that the log is not ours.
+            let _ = logging::set_level(None, settings.log.level);
+        }
         let mut left: Vec<_> = std::mem::take(&mut self.listeners).into_iter().map(Some).collect();
         for ((socket, listener), tls) in sockets.into_iter().zip(&settings.listeners).zip(&made.tls) {
             match socket {

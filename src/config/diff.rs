@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::Settings;
+use crate::admin::Settings as Admin;
 use crate::directory::{Settings as Directory, SourceSettings, cache::Settings as Cache, ldap::Settings as Ldap};
 use crate::limits::Settings as Limits;
 use crate::logging::Settings as Log;
@@ -15,8 +16,11 @@ use crate::server::ListenerSettings as Listener;
 use crate::session::Settings as Session;
 
 /// What a restart is needed for, by section and key, and why. Everything else changes live.
-pub const NEEDS_RESTART: [(&str, &str, &str); 1] =
-    [("log", "format", "the log is set up once, and a log of two formats could not be read by a program")];
+pub const NEEDS_RESTART: [(&str, &str, &str); 3] = [
+    ("admin", "socket", "whoever gives commands would lose the way to the mailferry that runs"),
+    ("admin", "state_file", "what the operator has said so far stands in the old one"),
+    ("log", "format", "the log is set up once, and a log of two formats could not be read by a program"),
+];
 
 /// What has changed. Empty: nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,6 +127,7 @@ pub fn diff(old: &Settings, new: &Settings) -> Changes {
         listeners: _,
         directory: _,
         islands: _,
+        admin: _,
         zone,
         resolve_interval,
     } = new;
@@ -130,6 +135,10 @@ pub fn diff(old: &Settings, new: &Settings) -> Changes {
     server.extend((old.zone != *zone).then_some("zone"));
     server.extend((old.resolve_interval != *resolve_interval).then_some("resolve_interval"));
     changes.changed("server", "", server);
+    // The file's own name is no key of it.
+    let admin =
+        differing!(&old.admin, &new.admin, Admin { socket => "socket", state_file => "state_file", config => "" });
+    changes.changed("admin", "", admin);
     changes.changed("log", "", differing!(&old.log, &new.log, Log { format => "format", level => "level" }));
     tls(&mut changes, old.tls.as_ref(), new.tls.as_ref());
     listeners(&mut changes, &old.listeners, &new.listeners);

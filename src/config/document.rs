@@ -26,6 +26,7 @@ const VARIANT_KEY: &str = "type";
 pub(super) struct Notes {
     problems: RefCell<Vec<Problem>>,
     files: RefCell<Vec<NamedFile>>,
+    name: String,
     /// What relative paths are relative to: the folder of the file.
     folder: PathBuf,
 }
@@ -41,7 +42,12 @@ pub(super) struct Section<'a> {
 impl Notes {
     pub(super) fn new(name: &str) -> Self {
         let folder = Path::new(name).parent().unwrap_or(Path::new("")).to_owned();
-        Self { problems: RefCell::default(), files: RefCell::default(), folder }
+        Self { problems: RefCell::default(), files: RefCell::default(), name: name.to_owned(), folder }
+    }
+
+    /// The file.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// A problem at a place.

@@ -2,10 +2,11 @@
 //!
 //! [`load`] reads the file and looks into the files that it names, [`parse`] takes text and touches nothing. Both say
 //! everything that is wrong at once, with places and remedies ([`Report`]); neither ever returns settings that hold a
-//! contradiction. The way of the text: `document` reads TOML section by section, `server`, `listener`, `usernames`,
+//! contradiction. The way of the text: `document` reads TOML section by section, `server`, `admin`, `listener`, `usernames`,
 //! `limits`, `directory` and `island` (with `probe` and `node`) turn sections into the settings of the parts that own
 //! them, `files` looks at the disk. Keys, defaults and limits stand in [`mod@reference`] and nowhere else.
 
+mod admin;
 pub mod diff;
 mod directory;
 mod document;
@@ -32,7 +33,9 @@ pub use report::{Place, Report};
 pub use warnings::warnings;
 
 use crate::names::ZoneName;
-use crate::{directory as directories, limits as counts, logging, net, routing, server as listeners, session};
+use crate::{
+    admin as admins, directory as directories, limits as counts, logging, net, routing, server as listeners, session,
+};
 use document::Notes;
 use files::NamedFile;
 use report::Problem;
@@ -51,6 +54,8 @@ pub struct Settings {
     pub session: session::Settings,
     /// How much is too much.
     pub limits: counts::Settings,
+    /// The operator's way in.
+    pub admin: admins::Settings,
     /// The log.
     pub log: logging::Settings,
     /// TLS towards clients; absent when no listener uses it.
@@ -123,6 +128,7 @@ fn read(name: &str, text: &str) -> (Option<Settings>, Vec<Problem>, Vec<NamedFil
 fn resolve(table: &toml::de::DeTable<'_>, notes: &Notes) -> Option<Settings> {
     document::check_top(table, notes);
     let server = server::read(table, notes);
+    let admin = admin::read(table, notes);
     let log = listener::log(table, notes);
     let listeners = listener::listeners(table, notes);
     let tls = listener::tls(table, notes, &listeners);
@@ -135,6 +141,7 @@ fn resolve(table: &toml::de::DeTable<'_>, notes: &Notes) -> Option<Settings> {
     Some(Settings {
         session: server.session(usernames?),
         limits: limits?,
+        admin: admin?,
         log: log?,
         tls: tls?,
         listeners: listeners.settings?,

@@ -17,7 +17,7 @@ pub use directory::{CACHE, DIRECTORY};
 pub use island::{ISLAND, NODES, PROBE};
 pub use limits::LIMITS;
 pub use listener::LISTENER;
-pub use server::{CERTIFICATES, LOG, SERVER, TLS};
+pub use server::{ADMIN, CERTIFICATES, LOG, SERVER, TLS};
 pub use usernames::{SNI_DOMAINS, USERNAMES};
 
 /// A part of the file.
@@ -151,8 +151,9 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
 /// All sections, in the order of the documentation.
-pub static SECTIONS: [&Section; 13] = [
+pub static SECTIONS: [&Section; 14] = [
     &SERVER,
+    &ADMIN,
     &LOG,
     &TLS,
     &CERTIFICATES,

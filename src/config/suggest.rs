@@ -7,9 +7,7 @@ use toml::de::DeValue;
 
 use super::reference::{self, Absent, Form, SECTIONS};
 use super::value::one_of;
-
-/// Fewer octets at the beginning of a name say nothing.
-const BEGINNING_MIN: usize = 4;
+use crate::near::nearest;
 
 /// Message and remedy for a name that a section does not have.
 pub(super) fn unknown(about: &reference::Section, name: &str, value: &DeValue<'_>) -> (String, String) {
@@ -104,16 +102,4 @@ fn owners(name: &str) -> Option<String> {
     let owners = SECTIONS.iter().filter(|section| section.key(name).is_some());
     let headers: Vec<_> = owners.map(|section| section.header()).collect();
     (!headers.is_empty()).then(|| one_of(&headers))
-}
-
-/// The most similar name, if it is similar at all: one slip for every three letters and one at least, or one name is
-/// the beginning of the other.
-fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let written = name.to_ascii_lowercase().replace('-', "_");
-    let slips = |known: &str| match known.starts_with(&written) || written.starts_with(known) {
-        true if written.len().min(known.len()) >= BEGINNING_MIN => 1,
-        _ => strsim::osa_distance(&written, known),
-    };
-    let best = known.min_by_key(|known| slips(known))?;
-    (slips(best) <= (written.chars().count() / 3).max(1)).then_some(best)
 }

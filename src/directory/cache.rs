@@ -352,6 +352,29 @@ impl Cache {
         self.old_route(user).await.is_some()
     }
 
+    /// Routes that are there, about, and most of them.
+    pub(super) fn filling(&self) -> (u64, u64) {
+        (self.routes.entry_count(), self.routes.policy().max_capacity().unwrap_or(u64::MAX))
+    }
+
+    /// Forgets a user, or all. `false`: there was nothing. A look-up that is under way is not forgotten.
+    pub(super) async fn flush(&self, user: Option<&UserName>) -> bool {
+        let had = match user {
+            Some(user) => {
+                let heard = self.heard.remove(user).await.is_some();
+                self.routes.remove(user.as_bytes()).await.is_some() || heard
+            }
+            None => {
+                let had = self.routes.entry_count() > 0;
+                self.heard.invalidate_all();
+                self.routes.invalidate_all();
+                had
+            }
+        };
+        self.changes.fetch_add(1, Ordering::Release);
+        had
+    }
+
     /// Grows with each change of the old routes.
     pub(super) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)

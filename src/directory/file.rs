@@ -169,6 +169,11 @@ enum Look {
 }
 
 impl File {
+    /// The path, for messages.
+    pub(super) fn name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
     /// Reads the file, blocking: for the start of the program.
     pub(super) fn new(settings: &Settings) -> Result<Self, FileError> {
         let path = settings.path.clone();

@@ -144,6 +144,26 @@ impl Directory {
         }
     }
 
+    /// What is known of its servers, in their order; of a file, that it is one.
+    pub fn servers(&self) -> Vec<Server> {
+        match &*self.source {
+            Source::Ldap(ldap) => ldap.servers(),
+            Source::File(file) => vec![Server { name: file.name(), out: None }],
+            #[cfg(feature = "testkit")]
+            Source::Script(_) => Vec::new(),
+        }
+    }
+
+    /// Users in the cache now, about, and most of them.
+    pub fn cached(&self) -> (u64, u64) {
+        self.cache.filling()
+    }
+
+    /// Forgets what the cache has of a user, or of all. Says whether there was anything.
+    pub async fn flush(&self, user: Option<&UserName>) -> bool {
+        self.cache.flush(user).await
+    }
+
     /// Which edition of the source the cache's answers must be of.
     async fn edition(&self) -> u64 {
         match &*self.source {
@@ -173,6 +193,15 @@ impl Directory {
             })
         }
     }
+}
+
+/// One place that answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// The URL, or the file.
+    pub name: Arc<str>,
+    /// Why it is out of service, if it is.
+    pub out: Option<Arc<str>>,
 }
 
 /// What a look-up is for.

@@ -5,6 +5,8 @@
 //! [`Change`] that it caused, and its sender tells it. What the configuration says of an island never changes here: a
 //! reload makes another table, which shares the state of the nodes that stay.
 
+mod operator;
+
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,6 +52,7 @@ struct NodeState {
     /// The way in. Whoever holds the lock is the next to get in; the lock is a fair queue.
     gate: tokio::sync::Mutex<Pace>,
     waiting: AtomicU64,
+    notes: [Mutex<operator::Notes>; 2],
 }
 
 /// The pace of a node's sessions that end.
@@ -136,6 +139,7 @@ impl NodeState {
             ends: Mutex::default(),
             gate: tokio::sync::Mutex::default(),
             waiting: AtomicU64::new(0),
+            notes: Default::default(),
         }
     }
 }
@@ -285,18 +289,8 @@ impl NodePort {
         *self.known().operator.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The operator wants something else of the node, for all protocols.
-    pub fn set_operator_state(&self, state: OperatorState) {
-        *self.known().operator.lock().unwrap_or_else(PoisonError::into_inner) = state;
-        self.tell_waiting(state == OperatorState::InService);
-    }
-
-    /// The node gets its users back, whatever `fail_back` says.
-    pub fn release(&self) {
-        self.health().release();
-    }
-
-    pub(super) fn takes_logins(&self) -> bool {
+    /// Whether it takes logins now.
+    pub fn takes_logins(&self) -> bool {
         self.operator_state() == OperatorState::InService && matches!(self.state(), State::InService | State::Suspect)
     }
 

@@ -73,6 +73,11 @@ impl Context {
         self.site.store(site);
     }
 
+    /// Which run of mailferry this is: its start, in seconds since 1970.
+    pub fn run(&self) -> u32 {
+        self.run
+    }
+
     /// The next session's.
     pub(super) fn next_id(&self) -> SessionId {
         SessionId { run: self.run, number: self.begun.fetch_add(1, Ordering::Relaxed) + 1 }

@@ -68,7 +68,11 @@ pub(crate) fn tell(port: &NodePort, signal: Signal, reason: &dyn Display) {
         };
     }
     match change.is {
-        State::Down | State::Suspect => line!(warn, Some(reason.to_string())),
+        State::Down | State::Suspect => {
+            let reason = reason.to_string();
+            port.note_reason(&reason);
+            line!(warn, Some(reason));
+        }
         State::Probation | State::InService => line!(info, None::<String>),
     }
     if change.is == State::Down && change.in_service == 0 {

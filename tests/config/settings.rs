@@ -16,7 +16,7 @@ use mailferry::proto::Protocol::{Imap, Pop3};
 use mailferry::routing::{Check, FailBack, Forward, Island, Node, NodeTls, OperatorState, Policy, Probe};
 use mailferry::server::{ListenerSettings, ListenerTls};
 use mailferry::usernames::{Characters, DomainRule, NodeName as OnNode, Rules};
-use mailferry::{limits, session};
+use mailferry::{admin, limits, session};
 
 use crate::samples::root;
 
@@ -131,6 +131,11 @@ fn a_minimal_site_gets_the_defaults() {
             sessions_per_user_and_network: None,
             exempt_networks: Vec::new(),
         },
+        admin: admin::Settings {
+            socket: Some(admin::Socket { path: "/run/mailferry/admin.sock".into(), is_demanded: false }),
+            state_file: "/var/lib/mailferry/operator.json".into(),
+            config: "/srv/site/proxy.toml".to_owned(),
+        },
         log: logging::Settings { format: Format::Text, level: tracing::Level::INFO },
         tls: Some(ServerSettings {
             certificates: vec![certificate("/etc/mailferry/mail.pem", "/etc/mailferry/mail.key")],
@@ -180,6 +185,12 @@ fn a_site_with_a_file_needs_neither_ldap_nor_tls() {
 #[test]
 fn every_value_arrives_where_it_is_meant_for() {
     let settings = sample("everything.toml");
+    let admin = admin::Settings {
+        socket: Some(admin::Socket { path: "/srv/site/admin.sock".into(), is_demanded: true }),
+        state_file: "/srv/mailferry/nodes.json".into(),
+        config: "/srv/site/proxy.toml".to_owned(),
+    };
+    assert_eq!(settings.admin, admin);
     let expected = session::Settings {
         hostname: "mail.example.net".into(),
         login_timeout: seconds(90),

@@ -19,7 +19,7 @@ use mailferry::proto::Protocol;
 use mailferry::routing::{Check, FailBack, Forward, Island, Node, NodeTls, OperatorState, Policy, Probe};
 use mailferry::server::{ListenerSettings, ListenerTls};
 use mailferry::testkit::leaks;
-use mailferry::{directory, limits, logging, session, testkit};
+use mailferry::{admin, directory, limits, logging, session, testkit};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tempfile::TempDir;
 
@@ -235,6 +235,7 @@ fn settings(spec: &Spec, dir: &TempDir, certificate: CertificateFiles) -> Settin
             ..spec.session.clone()
         },
         limits: spec.limits.clone(),
+        admin: admin::Settings { socket: None, state_file: dir.path().join("operator.json"), config: String::new() },
         log: logging::Settings { format: logging::Format::Json, level: tracing::Level::TRACE },
         tls: Some(ServerSettings { certificates: vec![certificate.clone()], min_version: Version::Tls12 }),
         listeners: [of(Protocol::Imap), of(Protocol::Pop3)].concat(),

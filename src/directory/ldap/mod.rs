@@ -127,6 +127,11 @@ impl Ldap {
         Ok(Self { settings, servers })
     }
 
+    /// What is known of each.
+    pub(super) fn servers(&self) -> Vec<super::Server> {
+        self.servers.iter().map(|server| super::Server { name: server.name(), out: server.is_out() }).collect()
+    }
+
     /// Takes `connect_timeout` + twice `timeout` for each server at most; [`HEDGE`] for one that is silent, and nothing
     /// for those that are out of service, unless the trial of one is all that is left and waited for.
     pub(super) async fn ask(&self, user: &UserName, patience: Patience) -> Answer {

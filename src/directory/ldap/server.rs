@@ -212,6 +212,14 @@ impl Server {
         Ok(connection)
     }
 
+    /// Why it is out of service, if it is.
+    pub(super) fn is_out(&self) -> Option<Arc<str>> {
+        match &*self.health() {
+            Health::InService { .. } => None,
+            Health::Out { reason, .. } => Some(Arc::clone(reason)),
+        }
+    }
+
     fn admit(&self) -> Admission {
         let now = Instant::now();
         match &mut *self.health() {

@@ -1,0 +1,218 @@
+//! Who is there: sessions by user, node, island and network, who has most of them, and who has to go.
+//!
+//! 100 000 sessions are looked at shard by shard, and others run in between. What is kept of them is bounded by the
+//! question's limit, or is a counter for each user.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv6Net};
+
+use super::Desk;
+use super::sight::{Unknown, path_of};
+use super::view;
+use crate::names::{Protocol, SessionId, UserName};
+use crate::near::nearest;
+use crate::routing::NodePort;
+use crate::session::registry::Session;
+
+/// Sessions that are told where the question has no limit, and most that it may want.
+const LIMIT: usize = 100;
+pub(super) const LIMIT_MAX: usize = 100_000;
+
+/// Of each kind in `top`.
+const TOP: usize = 10;
+
+/// A session that began so lately is new.
+const NEW: Duration = Duration::from_secs(60);
+
+/// Names that differ more in length are not what was meant.
+const SLIPS_MAX: usize = 3;
+
+/// Which sessions.
+#[derive(Default)]
+pub(super) struct Selection {
+    user: Option<String>,
+    node: Option<NodePort>,
+    island: Option<NodePort>,
+    client: Option<IpNet>,
+    session: Option<SessionId>,
+}
+
+impl Selection {
+    pub(super) fn of_user(user: &str) -> Self {
+        Self { user: Some(user.to_owned()), ..Self::default() }
+    }
+
+    pub(super) fn of_node(node: NodePort) -> Self {
+        Self { node: Some(node), ..Self::default() }
+    }
+
+    pub(super) fn of_session(session: SessionId) -> Self {
+        Self { session: Some(session), ..Self::default() }
+    }
+
+    fn has(&self, session: &Session) -> bool {
+        let port = session.port();
+        let is_users = |user: &String| session.user().is_some_and(|it| is_called(it, user));
+        self.session.is_none_or(|id| session.id() == id)
+            && self.node.as_ref().is_none_or(|node| node.is_node_of(port))
+            && self.island.as_ref().is_none_or(|island| Arc::ptr_eq(island.table(), port.table()))
+            && self.client.is_none_or(|network| network.contains(&session.client().ip().to_canonical()))
+            && self.user.as_ref().is_none_or(is_users)
+    }
+}
+
+/// Whether a name is this one: by its octets, or as the log shows it.
+fn is_called(user: &UserName, name: &str) -> bool {
+    user.as_bytes() == name.as_bytes() || (name.contains('\\') && user.to_string() == name)
+}
+
+impl Desk {
+    pub(super) async fn sessions(&self, filter: &view::Filter) -> Result<view::Sessions, super::routes::Refusal> {
+        let mut selection = Selection { user: filter.user.clone(), ..Selection::default() };
+        if let Some(node) = &filter.node {
+            let [port, _] = self.node(node)?;
+            selection.node = Some(port);
+        }
+        if let Some(island) = &filter.island {
+            selection.island = self.island(island)?.ports(Protocol::Imap).next();
+        }
+        if let Some(client) = &filter.client {
+            selection.client = Some(network(client)?);
+        }
+        let limit = filter.limit.unwrap_or(LIMIT).min(LIMIT_MAX);
+        let (mut matching, mut sessions) = (0, Vec::new());
+        let look = self.context.registry.look(|session| {
+            if selection.has(session) {
+                matching += 1;
+                if sessions.len() < limit {
+                    sessions.push(row(session));
+                }
+            }
+        });
+        look.await;
+        match &filter.user {
+            Some(user) if matching == 0 => Err(self.no_session_of(user).await.into()),
+            _ => Ok(view::Sessions { matching, sessions }),
+        }
+    }
+
+    /// Ends all sessions of the selection. Says how many.
+    pub(super) async fn end_all(&self, selection: &Selection) -> u64 {
+        let mut kicked = 0;
+        let end = |session: &Arc<Session>| kicked += u64::from(selection.has(session) && session.kick());
+        self.context.registry.look(end).await;
+        kicked
+    }
+
+    /// Nobody of this name has a session; perhaps of a similar one.
+    pub(super) async fn no_session_of(&self, user: &str) -> Unknown {
+        let mut near = Vec::new();
+        let length = user.chars().count();
+        let look = self.context.registry.look(|session| {
+            let Some(other) = session.user() else { return };
+            if other.as_bytes().len().abs_diff(length) <= SLIPS_MAX && near.len() < LIMIT_MAX {
+                near.push(other.clone());
+            }
+        });
+        look.await;
+        near.sort_unstable();
+        near.dedup();
+        let names: Vec<String> = near.iter().map(UserName::to_string).collect();
+        let meant = nearest(user, names.iter().map(String::as_str)).map(str::to_owned);
+        Unknown { error: format!("no session of user {}", user.escape_debug()), meant }
+    }
+
+    pub(super) async fn top(&self, limit: Option<usize>) -> view::Top {
+        let mut all = 0;
+        let mut users: HashMap<UserName, Tally> = HashMap::new();
+        let mut networks: HashMap<IpNet, Tally> = HashMap::new();
+        let mut nodes: HashMap<String, Tally> = HashMap::new();
+        let look = self.context.registry.look(|session| {
+            all += 1;
+            if let Some(user) = session.user() {
+                users.entry(user.clone()).or_default().add(session);
+            }
+            networks.entry(network_of(session.client().ip())).or_default().add(session);
+            nodes.entry(path_of(session.port())).or_default().add(session);
+        });
+        look.await;
+        let limit = limit.unwrap_or(TOP).min(LIMIT_MAX);
+        view::Top {
+            sessions: all,
+            users: first(users, limit),
+            networks: first(networks, limit),
+            nodes: first(nodes, limit),
+        }
+    }
+}
+
+/// What one of them has.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    sessions: u64,
+    new: u64,
+    to_node: u64,
+    to_client: u64,
+}
+
+impl Tally {
+    fn add(&mut self, session: &Session) {
+        self.sessions += 1;
+        self.new += u64::from(session.began().elapsed() < NEW);
+        self.to_node += session.to_node();
+        self.to_client += session.to_client();
+    }
+}
+
+/// Those with the most sessions, then those with the most octets, then by name.
+fn first<K: ToString + Ord>(all: HashMap<K, Tally>, limit: usize) -> Vec<view::Share> {
+    let mut all: Vec<(K, Tally)> = all.into_iter().collect();
+    let rank = |tally: &Tally| std::cmp::Reverse((tally.sessions, tally.to_node + tally.to_client));
+    all.sort_unstable_by(|(a, has), (b, other)| rank(has).cmp(&rank(other)).then_with(|| a.cmp(b)));
+    let share = |(name, tally): (K, Tally)| view::Share {
+        name: name.to_string(),
+        sessions: tally.sessions,
+        new: tally.new,
+        to_node: tally.to_node,
+        to_client: tally.to_client,
+    };
+    all.into_iter().take(limit).map(share).collect()
+}
+
+/// A client's network, as limits know it.
+fn network_of(client: IpAddr) -> IpNet {
+    match client.to_canonical() {
+        IpAddr::V4(address) => IpNet::V4(address.into()),
+        IpAddr::V6(address) => {
+            Ipv6Net::new(address, 64).map_or_else(|_| IpAddr::V6(address).into(), |net| net.trunc().into())
+        }
+    }
+}
+
+/// A network, or an address.
+fn network(text: &str) -> Result<IpNet, super::routes::Refusal> {
+    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse::<IpNet>().ok().or_else(address).ok_or_else(|| {
+        super::routes::Refusal::usage(format!("{}: no address or network, as 192.0.2.0/24", text.escape_debug()))
+    })
+}
+
+fn row(session: &Session) -> view::Session {
+    let port = session.port();
+    view::Session {
+        session: session.id().to_string(),
+        user: session.user().map(UserName::to_string),
+        protocol: port.protocol.to_string(),
+        client: session.client().to_string(),
+        tls: session.tls().map(str::to_owned),
+        island: port.table().island().name.to_string(),
+        node: port.node().name.to_string(),
+        age_s: session.began().elapsed().as_secs(),
+        to_node: session.to_node(),
+        to_client: session.to_client(),
+    }
+}

@@ -1,0 +1,119 @@
+//! The unix socket: made with its mode, taken over from a process that is gone, left to one that lives.
+//!
+//! Nobody may connect between its making and its mode, so it has the mode before it has a name.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, fchmod};
+use socket2::{Domain, SockAddr, Type};
+
+/// Root, our own user and our group. The umask may take from it until it is set again.
+const MODE: u32 = 0o660;
+
+/// Connections that wait while we are busy.
+const BACKLOG: i32 = 64;
+
+/// Why there is no socket. The texts end with a remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// A process answers there.
+    #[error(
+        "{path} is held by process {pid}, another mailferry: stop it, or give this one a `socket` of its own in [admin]"
+    )]
+    Held {
+        /// The socket.
+        path: PathBuf,
+        /// The process, if the system tells.
+        pid: String,
+    },
+    /// There is something else.
+    #[error("{0} is there and is no socket: remove it, or name another `socket` in [admin]")]
+    Foreign(PathBuf),
+    /// It cannot be made.
+    #[error(
+        "{path} cannot be made: {reason}: make its folder, writable for mailferry (RuntimeDirectory=mailferry in the \
+         service unit does), or name another `socket` in [admin]"
+    )]
+    Unusable {
+        /// The socket.
+        path: PathBuf,
+        /// The system's words.
+        reason: io::Error,
+    },
+}
+
+/// A listening socket. Dropping it removes its name.
+pub(super) struct Bound {
+    pub(super) socket: tokio::net::UnixListener,
+    path: PathBuf,
+    /// Device and file, so that nobody else's socket is removed.
+    inode: (u64, u64),
+}
+
+impl Bound {
+    pub(super) fn bind(path: &Path) -> Result<Self, SocketError> {
+        let unusable = |reason| SocketError::Unusable { path: path.to_owned(), reason };
+        // Two that start at once must not both find an old socket: who is second finds a new one.
+        let folder = fs::File::open(path.parent().unwrap_or(Path::new("."))).map_err(unusable)?;
+        if folder.try_lock().is_err() {
+            return Err(SocketError::Held { path: path.to_owned(), pid: "that starts just now".to_owned() });
+        }
+        remove_stale(path)?;
+        let (listener, inode) = listen(path).map_err(unusable)?;
+        let socket = tokio::net::UnixListener::from_std(listener).map_err(unusable)?;
+        Ok(Self { socket, path: path.to_owned(), inode })
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|it| (it.dev(), it.ino()) == self.inode);
+        if is_ours {
+            // If that fails, the next start finds a socket that nobody answers at.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Removes the socket of a process that is gone.
+fn remove_stale(path: &Path) -> Result<(), SocketError> {
+    let unusable = |reason| SocketError::Unusable { path: path.to_owned(), reason };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unusable(error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => return Err(SocketError::Foreign(path.to_owned())),
+        Ok(_) => {}
+    }
+    // Without a wait: one whose queue is full lives too.
+    let asking = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).map_err(unusable)?;
+    asking.set_nonblocking(true).map_err(unusable)?;
+    match SockAddr::unix(path).and_then(|address| asking.connect(&address)) {
+        Ok(()) => Err(SocketError::Held { path: path.to_owned(), pid: holder(&asking) }),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(SocketError::Held { path: path.to_owned(), pid: "that does not answer".to_owned() })
+        }
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(unusable),
+        Err(error) => Err(unusable(error)),
+    }
+}
+
+/// Who listens at the other end.
+fn holder(socket: &socket2::Socket) -> String {
+    let pid = rustix::net::sockopt::socket_peercred(socket).map(|credentials| credentials.pid.as_raw_nonzero());
+    pid.map_or_else(|_| "of another user".to_owned(), |pid| pid.to_string())
+}
+
+fn listen(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    fchmod(&socket, Mode::from_raw_mode(MODE))?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    fs::set_permissions(path, Permissions::from_mode(MODE))?;
+    let metadata = fs::symlink_metadata(path)?;
+    socket.listen(BACKLOG)?;
+    Ok((socket.into(), (metadata.dev(), metadata.ino())))
+}

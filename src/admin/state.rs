@@ -1,0 +1,173 @@
+//! The states that the operator has given to nodes, over a restart.
+//!
+//! An entry stands for a node whose state is not the configuration's, together with what that was: whoever changes the
+//! configuration has said something newer, and the entry is forgotten. The file is replaced as a whole. One that cannot
+//! be understood is set aside, so that nothing is lost that somebody could still read, and the start goes on.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
+use tracing::{info, warn};
+
+use super::sight::{OPERATOR_STATES, operator_word, path_of};
+use crate::names::Protocol;
+use crate::routing::{Islands, NodePort, OperatorState};
+
+/// Largest file that is read, in octets: some ten thousand nodes.
+const MAX_LEN: u64 = 1024 * 1024;
+
+/// Who may read it.
+const MODE: u32 = 0o640;
+
+/// The version of its form.
+const VERSION: u32 = 1;
+
+/// The file, and what stands in it.
+pub(super) struct StateFile {
+    path: PathBuf,
+    nodes: BTreeMap<String, Entry>,
+}
+
+/// The whole file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Content {
+    version: u32,
+    /// By `island/node`.
+    nodes: BTreeMap<String, Entry>,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    state: String,
+    /// What the configuration said when the operator gave the state.
+    configured: String,
+}
+
+impl StateFile {
+    /// Reads it and gives the nodes their states. Blocks for a moment.
+    pub(super) fn open(path: &Path, islands: &Islands) -> Self {
+        let nodes = match read(path) {
+            Ok(nodes) => nodes,
+            Err(Unread::Missing) => BTreeMap::new(),
+            Err(Unread::Unreadable(reason)) => {
+                warn!(file = %path.display(), reason, "states of nodes cannot be read: those of the configuration hold");
+                BTreeMap::new()
+            }
+            Err(Unread::Damaged(reason)) => {
+                set_aside(path, &reason);
+                BTreeMap::new()
+            }
+        };
+        let mut file = Self { path: path.to_owned(), nodes: BTreeMap::new() };
+        let ports: BTreeMap<String, NodePort> =
+            islands.iter().flat_map(|table| table.ports(Protocol::Imap)).map(|port| (path_of(&port), port)).collect();
+        for (node, entry) in nodes {
+            let wanted = OPERATOR_STATES.iter().find(|(word, _)| *word == entry.state);
+            let (Some((state, wanted)), Some(port)) = (wanted, ports.get(&node)) else {
+                warn!(node, "a state was kept for a node that is no more, and is forgotten");
+                continue;
+            };
+            if entry.configured != operator_word(port.node().state) {
+                info!(
+                    node,
+                    state, "the configuration of the node's state has changed: the state that was kept is forgotten"
+                );
+                continue;
+            }
+            port.set_operator_state(*wanted);
+            info!(node, state, "node state as before the restart");
+            file.nodes.insert(node, entry);
+        }
+        file
+    }
+
+    /// Keeps a state. Says why it is not kept, if it is not.
+    pub(super) async fn keep(&mut self, port: &NodePort, state: OperatorState) -> Result<(), String> {
+        let configured = port.node().state;
+        if state == configured {
+            self.nodes.remove(&path_of(port));
+        } else {
+            let words = (operator_word(state).to_owned(), operator_word(configured).to_owned());
+            self.nodes.insert(path_of(port), Entry { state: words.0, configured: words.1 });
+        }
+        let (path, content) = (self.path.clone(), Content { version: VERSION, nodes: self.nodes.clone() });
+        let written = spawn_blocking(move || write(&path, &content)).await;
+        let reason = match written {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the writing broke down".to_owned(),
+        };
+        Err(format!("{} cannot be written: {reason}", self.path.display()))
+    }
+}
+
+/// Why there are no states.
+enum Unread {
+    Missing,
+    Unreadable(String),
+    Damaged(String),
+}
+
+fn read(path: &Path) -> Result<BTreeMap<String, Entry>, Unread> {
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Unread::Missing,
+        _ => Unread::Unreadable(error.to_string()),
+    };
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(Unread::Unreadable("not a regular file".to_owned()));
+    }
+    let mut octets = Vec::new();
+    fs::File::open(path).and_then(|file| file.take(MAX_LEN + 1).read_to_end(&mut octets)).map_err(unreadable)?;
+    if octets.len() as u64 > MAX_LEN {
+        return Err(Unread::Damaged(format!("larger than {MAX_LEN} octets")));
+    }
+    let content: Content = serde_json::from_slice(&octets).map_err(|error| Unread::Damaged(error.to_string()))?;
+    let is_known = |entry: &Entry| OPERATOR_STATES.iter().any(|(word, _)| *word == entry.state);
+    match content {
+        Content { version: VERSION, nodes } if nodes.values().all(is_known) => Ok(nodes),
+        Content { version: VERSION, .. } => Err(Unread::Damaged("a state that nobody gives".to_owned())),
+        Content { version, .. } => Err(Unread::Damaged(format!("its version is {version}, and not {VERSION}"))),
+    }
+}
+
+fn set_aside(path: &Path, reason: &str) {
+    let aside = beside(path, ".damaged");
+    let moved = fs::rename(path, &aside).map_or_else(|error| error.to_string(), |()| aside.display().to_string());
+    warn!(
+        file = %path.display(),
+        reason,
+        set_aside = moved,
+        "states of nodes are damaged and set aside: those of the configuration hold"
+    );
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
+    name.push(ending);
+    path.with_file_name(name)
+}
+
+/// There is never half a file under its name.
+fn write(path: &Path, content: &Content) -> io::Result<()> {
+    let fresh = beside(path, ".new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&fresh)?;
+    file.write_all(&serde_json::to_vec_pretty(content)?)?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    // The name too; where that is not possible, the system writes it within seconds.
+    let _ = fs::File::open(path.parent().unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! One question to a running mailferry, over its admin socket, and its answer.
+//!
+//! The answer is printed as it came with `--json`. What fails ends with the exit code that the help promises.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use clap::Args;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::print::{complain, say};
+use super::{DEFAULT_CONFIG, EXIT_NOT_FOUND, EXIT_UNAVAILABLE, EXIT_USAGE, runtime};
+use crate::admin::view::Problem;
+use crate::config;
+
+/// EX_NOPERM of sysexits.h: the socket is not for this user.
+const EXIT_NOT_PERMITTED: u8 = 77;
+
+/// EX_SOFTWARE of sysexits.h: mailferry could not do it.
+const EXIT_FAILED: u8 = 70;
+
+/// Until the last octet of the answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Octets of an answer: a hundred thousand sessions have some 30 MB.
+const ANSWER_MAX: usize = 256 * 1024 * 1024;
+
+/// Where mailferry listens for commands, and how its answer is shown.
+#[derive(Args)]
+pub(super) struct Asking {
+    /// The socket; without it, the one that the configuration names.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The configuration that names the socket.
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+    /// The answer as JSON, for programs; docs/openapi.json describes it.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Asking {
+    /// Asks for something, and shows the answer.
+    pub(super) fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, Option<String>)],
+        show: impl FnOnce(T),
+    ) -> Result<ExitCode, ExitCode> {
+        let given = query.iter().filter_map(|(name, value)| Some(format!("{name}={}", encoded(value.as_ref()?))));
+        let query = given.collect::<Vec<_>>().join("&");
+        let uri = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
+        self.ask(Request::builder().method(Method::GET).uri(uri), Vec::new(), show)
+    }
+
+    /// Orders something, and shows the answer.
+    pub(super) fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        order: &impl Serialize,
+        show: impl FnOnce(T),
+    ) -> Result<ExitCode, ExitCode> {
+        let body = serde_json::to_vec(order).map_err(|error| failed(&error))?;
+        let request = Request::builder().method(Method::POST).uri(path).header("content-type", "application/json");
+        self.ask(request, body, show)
+    }
+
+    fn ask<T: DeserializeOwned>(
+        &self,
+        request: hyper::http::request::Builder,
+        body: Vec<u8>,
+        show: impl FnOnce(T),
+    ) -> Result<ExitCode, ExitCode> {
+        let socket = self.socket()?;
+        let request = request.header("host", "mailferry").body(Body::from(body)).map_err(|error| failed(&error))?;
+        let asked = runtime()?.block_on(async { timeout(TIMEOUT, exchange(&socket, request)).await });
+        let (status, answer) = match asked {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(Trouble::NoSocket(error))) => return Err(no_socket(&socket, &error)),
+            Ok(Err(Trouble::NoAnswer(error))) => {
+                complain(&format!("{}: no answer: {error}", socket.display()));
+                return Err(ExitCode::from(EXIT_UNAVAILABLE));
+            }
+            Err(_) => {
+                complain(&format!("{}: no answer within {TIMEOUT:?}", socket.display()));
+                return Err(ExitCode::from(EXIT_UNAVAILABLE));
+            }
+        };
+        if status != StatusCode::OK {
+            return Err(self.refused(status, &answer));
+        }
+        let answered: T = serde_json::from_slice(&answer).map_err(|error| failed(&error))?;
+        if self.json {
+            say(&String::from_utf8_lossy(&answer))
+        } else {
+            show(answered)
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn refused(&self, status: StatusCode, answer: &[u8]) -> ExitCode {
+        if self.json {
+            say(&String::from_utf8_lossy(answer));
+        }
+        match serde_json::from_slice::<Problem>(answer) {
+            Ok(Problem { error, meant }) if meant.is_empty() => complain(&error),
+            Ok(Problem { error, meant }) => complain(&format!("{error}; did you mean {}?", meant.join(" or "))),
+            Err(_) => complain(&format!("mailferry answered {status}")),
+        }
+        ExitCode::from(match status {
+            StatusCode::NOT_FOUND => EXIT_NOT_FOUND,
+            status if status.is_client_error() => EXIT_USAGE,
+            _ => EXIT_FAILED,
+        })
+    }
+
+    /// The socket that was named, or that the configuration names. A configuration that cannot be read, as by an operator
+    /// who may not see it, says what the default says.
+    fn socket(&self) -> Result<PathBuf, ExitCode> {
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        let default = || PathBuf::from("/run/mailferry/admin.sock");
+        let text = match std::fs::read_to_string(&self.config) {
+            Ok(text) => text,
+            Err(_) if self.config == Path::new(DEFAULT_CONFIG) => return Ok(default()),
+            Err(error) => {
+                complain(&format!("{}: {error}", self.config.display()));
+                return Err(ExitCode::from(EXIT_USAGE));
+            }
+        };
+        let Ok(settings) = config::parse(&self.config.display().to_string(), &text) else { return Ok(default()) };
+        settings.admin.socket.map(|socket| socket.path).ok_or_else(|| {
+            complain(&format!("{}: `socket` in [admin] is \"off\"", self.config.display()));
+            ExitCode::from(EXIT_UNAVAILABLE)
+        })
+    }
+}
+
+enum Trouble {
+    NoSocket(io::Error),
+    NoAnswer(String),
+}
+
+async fn exchange(socket: &Path, request: Request<Body>) -> Result<(StatusCode, Vec<u8>), Trouble> {
+    let no_answer = |error: &dyn std::fmt::Display| Trouble::NoAnswer(error.to_string());
+    let stream = UnixStream::connect(socket).await.map_err(Trouble::NoSocket)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| no_answer(&error))?;
+    let asking = async move {
+        let answer = sender.send_request(request).await.map_err(|error| no_answer(&error))?;
+        let (head, body) = answer.into_parts();
+        let body = to_bytes(Body::new(body), ANSWER_MAX).await.map_err(|error| no_answer(&error))?;
+        Ok((head.status, body.to_vec()))
+    };
+    // The connection is driven beside it, and ends with it.
+    let (answered, _) = tokio::join!(asking, connection);
+    answered
+}
+
+fn no_socket(socket: &Path, error: &io::Error) -> ExitCode {
+    let socket = socket.display();
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            complain(&format!("{socket}: not permitted: only root, mailferry's user and its group may give commands"));
+            ExitCode::from(EXIT_NOT_PERMITTED)
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            complain(&format!("{socket}: no mailferry listens there; name another socket with --socket"));
+            ExitCode::from(EXIT_UNAVAILABLE)
+        }
+        _ => {
+            complain(&format!("{socket}: {error}"));
+            ExitCode::from(EXIT_UNAVAILABLE)
+        }
+    }
+}
+
+fn failed(error: &dyn std::fmt::Display) -> ExitCode {
+    complain(&format!("mailferry: {error}"));
+    ExitCode::from(EXIT_FAILED)
+}
+
+/// Everything but letters, digits and four marks, as RFC 3986 §2.1 has it.
+fn encoded(text: &str) -> String {
+    let one = |octet: u8| match octet {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(octet).to_string(),
+        _ => format!("%{octet:02X}"),
+    };
+    text.bytes().map(one).collect()
+}

@@ -1,0 +1,272 @@
+//! The command line: what it offers, and the exit codes. One command a file.
+//!
+//! `run`, `check`, `route` and `import` work on a configuration. All others ask a running mailferry over its admin socket (`client`),
+//! and print what it answers (`print`). Shell completions and man pages are made from the same definitions (`pages`).
+
+mod check;
+mod client;
+mod flush;
+mod islands;
+mod levels;
+mod node;
+mod pages;
+mod print;
+mod route;
+mod run;
+mod sessions;
+mod status;
+mod top;
+
+use std::io::{IsTerminal, stderr};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+use self::client::Asking;
+use self::print::complain;
+use self::sessions::{Kind, Which};
+use crate::config::{self, Settings};
+use crate::import;
+
+/// EX_CONFIG of sysexits.h: the configuration has problems. systemd shows it as "configuration error".
+const EXIT_CONFIG: u8 = 78;
+
+/// EX_OSERR of sysexits.h: an address or a file that the configuration names could not be used.
+const EXIT_START: u8 = 71;
+
+/// The user, node, island or session that was asked for does not exist.
+const EXIT_NOT_FOUND: u8 = 4;
+
+/// A wrong argument, as clap calls it.
+const EXIT_USAGE: u8 = 2;
+
+/// EX_UNAVAILABLE of sysexits.h: the directory could not say, or no mailferry listens.
+const EXIT_UNAVAILABLE: u8 = 69;
+
+const DEFAULT_CONFIG: &str = "/etc/mailferry/proxy.toml";
+
+/// An IMAP and POP3 routing proxy: it reads a login, asks the directory for the user's island, replays the login on a
+/// node there, and from then on moves bytes.
+#[derive(Parser)]
+#[command(name = "mailferry", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Begin with:
+  mailferry check proxy.toml              every problem of a configuration, with its remedy
+  mailferry route alice -c proxy.toml     which island and nodes a user's login would go to
+  mailferry run -c proxy.toml             serve
+  mailferry status                        how the running one does";
+
+/// What every command to a running mailferry may end with.
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 4 no such user, node, island or session, 69 no mailferry listens there, 70 it could not be done, \
+77 not permitted, 2 wrong arguments.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve, in the foreground, until SIGTERM or SIGINT. Logs to standard error. SIGHUP reads the configuration again.
+    ///
+    /// Exit codes: 0 stopped by a signal, 78 the configuration has problems (all are printed), 71 an address cannot be
+    /// listened on or the directory cannot be set up.
+    Run {
+        /// The configuration.
+        #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
+    /// Report all problems of a configuration, the files that it names included. Starts nothing.
+    ///
+    /// What works and is most likely not meant so is told as a warning.
+    ///
+    /// Exit codes: 0 no problem, 78 problems, which are printed.
+    Check {
+        /// The configuration.
+        #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
+    /// Ask the directory where a user's login would go. Nobody is logged in.
+    ///
+    /// The island's nodes are numbered in the order in which an IMAP login would try them, each with the reason. This
+    /// command asks no node and no running mailferry: all nodes count as healthy, and without sessions. Those that the
+    /// configuration takes out of service stand last.
+    ///
+    /// Exit codes: 0 found, 4 no such user, 69 the directory is unavailable, its answer ambiguous or its island not
+    /// configured, 71 the directory cannot be set up, 78 the configuration has problems, 2 no such listener.
+    Route {
+        /// The name, as a client would type it.
+        #[arg(value_name = "USER")]
+        user: String,
+        /// As if it were typed at this listener, which may add a domain: an `address` of the configuration.
+        #[arg(short, long, value_name = "ADDRESS")]
+        listener: Option<SocketAddr>,
+        /// The configuration.
+        #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
+    /// Turn another proxy's configuration into a proxy.toml to begin with.
+    #[command(subcommand)]
+    Import(import::command::Proxy),
+    /// How a running mailferry does: version, sessions, logins, islands in short, directory, cache.
+    #[command(after_help = EXIT_CODES)]
+    Status {
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// The nodes of each island side by side: state, what the operator wants, reason, sessions, latency.
+    #[command(after_help = EXIT_CODES)]
+    Islands {
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// The sessions in the relay: user, client, node, age, octets moved.
+    #[command(after_help = EXIT_CODES)]
+    Sessions {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Users, client networks and nodes with the most sessions. NEW are those of the last minute that are still there.
+    #[command(after_help = EXIT_CODES)]
+    Top {
+        /// Most of each kind that are shown.
+        #[arg(long, default_value_t = 10)]
+        limit: usize,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// End sessions: of a user, of a node, or one.
+    ///
+    /// A name with `/` is a node, one as the log has for sessions (68f0a1b2-1f) is a session, all others are users'.
+    /// The clients may come back at once, unless the node is drained first.
+    #[command(after_help = EXIT_CODES)]
+    Kick {
+        /// A user, a session, or ISLAND/NODE.
+        #[arg(value_name = "USER|SESSION|NODE")]
+        whom: String,
+        /// What the name is, where it looks like something else.
+        #[arg(long = "as", value_enum, value_name = "KIND")]
+        kind: Option<Kind>,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Give a node no new sessions; those that it has stay. Survives a restart.
+    #[command(after_help = EXIT_CODES)]
+    Drain {
+        /// The node.
+        #[arg(value_name = "ISLAND/NODE")]
+        node: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Let a node have sessions again that was drained or in maintenance. Survives a restart.
+    #[command(after_help = EXIT_CODES)]
+    Undrain {
+        /// The node.
+        #[arg(value_name = "ISLAND/NODE")]
+        node: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Give a node no new sessions, and do not look whether it serves. Survives a restart.
+    #[command(after_help = EXIT_CODES)]
+    Maintenance {
+        /// The node.
+        #[arg(value_name = "ISLAND/NODE")]
+        node: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Give new logins back to nodes of an island that have returned and are held back by `fail_back`.
+    #[command(after_help = EXIT_CODES)]
+    FailBack {
+        /// The island.
+        #[arg(value_name = "ISLAND")]
+        island: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Forget what the cache has of a user, or all of it. The next logins ask the directory.
+    ///
+    /// While the directory is unavailable, those who were forgotten cannot log in.
+    #[command(after_help = EXIT_CODES)]
+    Flush {
+        /// The user; all without it.
+        #[arg(value_name = "USER")]
+        user: Option<String>,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Show or change what is logged, until the next start: `debug`, or `session=trace` for one module.
+    ///
+    /// Levels: error, warn, info, debug, trace. One for all forgets those of modules.
+    #[command(after_help = EXIT_CODES)]
+    LogsLevel {
+        /// The level of all modules, or of one; without it, the levels are shown.
+        #[arg(value_name = "LEVEL|MODULE=LEVEL")]
+        order: Option<String>,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Print what a shell needs to complete the arguments of mailferry.
+    Completions {
+        /// The shell.
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Print the man page, or write those of all commands into a folder.
+    Man {
+        /// The folder.
+        #[arg(value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+    },
+}
+
+/// Runs the command line and says with which code the process ends.
+pub fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Run { config } => run::run(&config),
+        Command::Check { config } => check::check(&config),
+        Command::Route { user, listener, config } => route::route(&user, listener, &config),
+        Command::Import(proxy) => Ok(import::command::run(&proxy)),
+        Command::Status { asking } => status::status(&asking),
+        Command::Islands { asking } => islands::islands(&asking),
+        Command::Sessions { which, asking } => sessions::sessions(which, &asking),
+        Command::Top { limit, asking } => top::top(limit, &asking),
+        Command::Kick { whom, kind, asking } => sessions::kick(&whom, kind, &asking),
+        Command::Drain { node, asking } => node::set(&node, "draining", &asking),
+        Command::Undrain { node, asking } => node::set(&node, "in-service", &asking),
+        Command::Maintenance { node, asking } => node::set(&node, "maintenance", &asking),
+        Command::FailBack { island, asking } => node::fail_back(&island, &asking),
+        Command::Flush { user, asking } => flush::flush(user, &asking),
+        Command::LogsLevel { order, asking } => levels::level(order.as_deref(), &asking),
+        Command::Completions { shell } => Ok(pages::completions(shell)),
+        Command::Man { folder } => pages::man(folder.as_deref()),
+    };
+    done.unwrap_or_else(|code| code)
+}
+
+fn load(path: &Path) -> Result<Settings, ExitCode> {
+    config::load(path).map_err(|report| {
+        complain(&report.render(stderr().is_terminal()));
+        ExitCode::from(EXIT_CONFIG)
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, ExitCode> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        complain(&format!("cannot start the worker threads: {error}"));
+        ExitCode::from(EXIT_START)
+    })
+}
+
+fn start_failed(error: &dyn std::error::Error) -> ExitCode {
+    complain(&format!("mailferry: {error}"));
+    ExitCode::from(EXIT_START)
+}

@@ -1,0 +1,34 @@
+//! `mailferry status`: the whole on one screen.
+
+use std::process::ExitCode;
+
+use super::client::Asking;
+use super::print::{list, seconds, table};
+use crate::admin::view::Status;
+
+pub(super) fn status(asking: &Asking) -> Result<ExitCode, ExitCode> {
+    asking.get("/v1/status", &[], |status: Status| {
+        let per_second = status.logins_last_minute as f64 / 60.0;
+        list(&[
+            ("version", status.version),
+            ("process", status.pid.to_string()),
+            ("since", format!("{} ({})", status.since, seconds(status.uptime_s))),
+            ("config", status.config),
+            ("state file", status.state_file),
+            ("sessions", status.sessions.to_string()),
+            ("logins", format!("{} in the last minute ({per_second:.1}/s)", status.logins_last_minute)),
+            ("cache", format!("{} of {} users", status.cache.users, status.cache.capacity)),
+        ]);
+        super::print::say("");
+        let row = |server: crate::admin::view::DirectoryServer| {
+            let state = if server.available { "available" } else { "unavailable" };
+            [server.name, state.to_owned(), server.reason.unwrap_or_default()]
+        };
+        table(["DIRECTORY", "STATE", "REASON"], status.directory.into_iter().map(row).collect());
+        super::print::say("");
+        let row = |island: crate::admin::view::IslandBrief| {
+            [island.name, format!("{} of {}", island.in_service, island.nodes), island.sessions.to_string()]
+        };
+        table(["ISLAND", "NODES IN SERVICE", "SESSIONS"], status.islands.into_iter().map(row).collect());
+    })
+}

@@ -1,0 +1,217 @@
+//! A mailferry as a process, with two nodes on island `a` and one on `b`, and its commands.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+
+use crate::client::{Client, DEADLINE};
+use crate::node::FakeNode;
+
+/// The folder of a site, which outlives its process.
+pub struct Folder(TempDir);
+
+impl Folder {
+    /// With island `a` on these nodes, and `b` on the first of them.
+    pub fn new(nodes: [u16; 2]) -> Self {
+        Self::with(nodes, "socket = \"admin.sock\"\nstate_file = \"operator.json\"\n")
+    }
+
+    /// With these lines in `[admin]`.
+    pub fn with([left, right]: [u16; 2], admin: &str) -> Self {
+        let dir = TempDir::new().unwrap();
+        fs::write(dir.path().join("users"), "alice a\nalina a\nbob b\n").unwrap();
+        let text = format!(
+            "[server]\nhostname = \"mail.example.net\"\n[admin]\n{admin}[log]\nformat = \"json\"\n\
+             [[listener]]\nprotocol = \"imap\"\naddress = \"127.0.0.1:0\"\ntls = \"off\"\ncleartext_login = true\n\
+             [directory]\ntype = \"file\"\npath = \"users\"\n\
+             [[island]]\nname = \"a\"\ntls = \"off\"\nfail_back = \"manual\"\nnodes = [\n\
+             {{ name = \"left\", host = \"127.0.0.1\", imap_port = {left} }},\n\
+             {{ name = \"right\", host = \"127.0.0.1\", imap_port = {right} }},\n]\n\
+             [island.probe]\ninterval = \"1h\"\n\
+             [[island]]\nname = \"b\"\ntls = \"off\"\n\
+             nodes = [{{ name = \"only\", host = \"127.0.0.1\", imap_port = {left} }}]\n\
+             [island.probe]\ninterval = \"1h\"\n"
+        );
+        fs::write(dir.path().join("proxy.toml"), text).unwrap();
+        Self(dir)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Changes the configuration.
+    pub fn replace(&self, old: &str, new: &str) {
+        let text = fs::read_to_string(self.path("proxy.toml")).unwrap();
+        assert!(text.contains(old));
+        fs::write(self.path("proxy.toml"), text.replace(old, new)).unwrap();
+    }
+
+    fn start(&self) -> (Child, Log) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_mailferry"))
+            .args(["run", "--config"])
+            .arg(self.path("proxy.toml"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let page = Arc::clone(&log);
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| page.lock().unwrap().push(line)));
+        (child, Log(log))
+    }
+
+    /// A mailferry that serves.
+    pub async fn run(&self) -> Running<'_> {
+        let (child, log) = self.start();
+        let mut running = Running { folder: self, child, log, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
+        running.log.line(&["\"message\":\"ready\""]).await;
+        let line = running.log.line(&["\"message\":\"listening\""]).await;
+        running.address = line.split("\"address\":\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
+        running
+    }
+
+    /// One that does not come to serve: its exit code and all that it said.
+    pub async fn fail(&self) -> (Option<i32>, String) {
+        let (mut child, log) = self.start();
+        let status = ended(&mut child).await;
+        log.line(&[""]).await;
+        (status.code(), log.lines(&[]).join("\n"))
+    }
+
+    /// A command with this folder's socket.
+    pub async fn command(&self, arguments: &[&str]) -> Done {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mailferry"));
+        command.args(arguments).arg("--config").arg(self.path("proxy.toml"));
+        done(command).await
+    }
+}
+
+/// What a command came to.
+#[derive(Debug)]
+pub struct Done {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Done {
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        assert_eq!((self.code, self.err.as_str()), (0, ""), "{}", self.out);
+        serde_json::from_str(&self.out).unwrap()
+    }
+
+    /// Its output, of a command that succeeded without a word of warning.
+    #[track_caller]
+    pub fn said(self) -> String {
+        assert_eq!((self.code, self.err.as_str()), (0, ""), "{}", self.out);
+        self.out
+    }
+}
+
+/// Runs a command to its end, beside the nodes of this process.
+pub async fn done(mut command: Command) -> Done {
+    let output = spawn_blocking(move || command.stdin(Stdio::null()).output().unwrap()).await.unwrap();
+    let text = |octets| String::from_utf8(octets).unwrap();
+    Done { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// What a process logs.
+#[derive(Clone)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    pub fn lines(&self, parts: &[&str]) -> Vec<String> {
+        let log = self.0.lock().unwrap();
+        log.iter().filter(|line| parts.iter().all(|part| line.contains(part))).cloned().collect()
+    }
+
+    pub async fn line(&self, parts: &[&str]) -> String {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(line) = self.lines(parts).into_iter().next() {
+                return line;
+            }
+            assert!(Instant::now() < deadline, "no line with {parts:?} in {:?}", self.0.lock().unwrap());
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// A mailferry that serves. Dropping it kills it.
+pub struct Running<'a> {
+    folder: &'a Folder,
+    child: Child,
+    pub log: Log,
+    address: SocketAddr,
+}
+
+impl Running<'_> {
+    pub async fn command(&self, arguments: &[&str]) -> Done {
+        self.folder.command(arguments).await
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path(name)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A client that has logged in.
+    pub async fn log_in(&self, user: &str) -> Client {
+        let mut client = Client::clear(self.address).await;
+        client.line().await;
+        let answer = client.command("a", &format!("LOGIN {user} right-Pa55")).await;
+        assert!(answer.starts_with("a OK"), "{answer}");
+        client
+    }
+
+    /// Lets it stop as an init system does.
+    pub async fn stop(mut self) -> ExitStatus {
+        kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), Signal::TERM).unwrap();
+        ended(&mut self.child).await
+    }
+
+    /// Ends it with nothing said and nothing tidied up.
+    pub async fn kill(mut self) {
+        self.child.kill().unwrap();
+        ended(&mut self.child).await;
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn ended(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "the process does not end");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Two friendly nodes and a folder for them.
+pub async fn site() -> (FakeNode, FakeNode, Folder) {
+    let (left, right) = (FakeNode::imap().await, FakeNode::imap().await);
+    let folder = Folder::new([left.port, right.port]);
+    (left, right, folder)
+}

@@ -1,0 +1,147 @@
+//! The socket itself: whose it is, who may open it, and clients of it that mean no good.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::site::{Folder, Running, site};
+use crate::client::DEADLINE;
+
+impl Running<'_> {
+    pub fn socket(&self) -> std::path::PathBuf {
+        self.path("admin.sock")
+    }
+}
+
+/// One question over the socket: the status, and the answer.
+pub async fn ask(socket: &Path, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    let body = body.map(|body| body.to_string());
+    let head = body.as_ref().map_or_else(String::new, |body| {
+        format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
+    });
+    let question = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{head}\r\n{}", body.unwrap_or_default());
+    let answer = talk(socket, question.as_bytes()).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}")))
+}
+
+/// Says this, and hears everything until the close.
+async fn talk(socket: &Path, octets: &[u8]) -> String {
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    // A server that has heard enough may close before it has heard all.
+    let _ = stream.write_all(octets).await;
+    let mut answer = Vec::new();
+    let _ = timeout(DEADLINE, stream.read_to_end(&mut answer)).await.expect("no close in time");
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn the_socket_is_for_root_the_user_and_the_group_alone_and_goes_with_the_process() {
+    let (_left, _right, folder) = site().await;
+    let running = folder.run().await;
+    let metadata = fs::metadata(running.socket()).unwrap();
+    assert!(metadata.file_type().is_socket());
+    assert_eq!(metadata.permissions().mode() & 0o7777, 0o660);
+    assert_eq!(metadata.uid(), rustix::process::geteuid().as_raw());
+    assert!(running.stop().await.success());
+    assert!(!folder.path("admin.sock").exists());
+}
+
+#[tokio::test]
+async fn a_second_process_says_who_holds_the_socket_and_does_not_start() {
+    let (_left, _right, folder) = site().await;
+    let running = folder.run().await;
+    let (code, said) = folder.fail().await;
+    assert_eq!(code, Some(71), "{said}");
+    let held = format!("admin.sock is held by process {}, another mailferry: stop it", running.pid());
+    assert!(said.contains(&held), "{said}");
+    running.command(&["status"]).await.said();
+}
+
+#[tokio::test]
+async fn the_socket_of_a_dead_process_is_replaced() {
+    let (_left, _right, folder) = site().await;
+    folder.run().await.kill().await;
+    assert!(folder.path("admin.sock").exists());
+    let running = folder.run().await;
+    running.command(&["status"]).await.said();
+}
+
+#[tokio::test]
+async fn what_is_no_socket_is_not_touched_and_a_folder_that_is_missing_is_told() {
+    let (_left, _right, folder) = site().await;
+    fs::write(folder.path("admin.sock"), "mine").unwrap();
+    let (code, said) = folder.fail().await;
+    assert_eq!(code, Some(71));
+    assert!(said.contains("admin.sock is there and is no socket: remove it, or name another"), "{said}");
+    assert_eq!(fs::read_to_string(folder.path("admin.sock")).unwrap(), "mine");
+    let folder = Folder::with([1, 1], "socket = \"missing/admin.sock\"\n");
+    let (code, said) = folder.fail().await;
+    assert_eq!(code, Some(71));
+    assert!(said.contains("missing/admin.sock cannot be made: No such file"), "{said}");
+    assert!(said.contains("make its folder, writable for mailferry (RuntimeDirectory=mailferry"), "{said}");
+}
+
+#[tokio::test]
+async fn a_socket_that_is_off_is_not_made() {
+    let folder = Folder::with([1, 1], "socket = \"off\"\n");
+    let running = folder.run().await;
+    assert!(!running.socket().exists());
+    let done = running.command(&["status"]).await;
+    assert_eq!(done.code, 69);
+    assert!(done.err.contains("`socket` in [admin] is \"off\""), "{}", done.err);
+}
+
+#[tokio::test]
+async fn hostile_questions_are_refused_and_cost_nothing() {
+    let (_left, _right, folder) = site().await;
+    let running = folder.run().await;
+    let socket = running.socket();
+    let many_fields = "X: y\r\n".repeat(100);
+    let huge_field = "x".repeat(1024 * 1024);
+    let cases: [(String, &str); 9] = [
+        (format!("GET /v1/status HTTP/1.1\r\nHost: x\r\nX: {huge_field}\r\n\r\n"), "HTTP/1.1 431 "),
+        (format!("GET /v1/status HTTP/1.1\r\nHost: x\r\n{many_fields}\r\n"), "HTTP/1.1 431 "),
+        (format!("GET /{huge_field} HTTP/1.1\r\n\r\n"), "HTTP/1.1 4"),
+        ("\u{0}\u{1}\u{2}\r\n\r\n".to_owned(), "HTTP/1.1 400 "),
+        ("GET /v1/status HTTP/9.9\r\n\r\n".to_owned(), "HTTP/1.1 400 "),
+        ("POST /v1/kick HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n{}".to_owned(), "HTTP/1.1 413 "),
+        ("POST /v1/kick HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 5\r\nContent-Length: 7\r\n\r\n{}".to_owned(), "HTTP/1.1 400 "),
+        (format!("POST /v1/kick HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10000\r\n\r\n{}", "[".repeat(10_000)), "HTTP/1.1 4"),
+        ("GET /v1/sessions?user=%ff%00 HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), "HTTP/1.1 40"),
+    ];
+    for (question, expected) in cases {
+        let answer = talk(&socket, question.as_bytes()).await;
+        assert!(
+            answer.starts_with(expected) || (expected.ends_with("431 ") && answer.is_empty()),
+            "{question:.60}: {answer:.300}"
+        );
+    }
+    running.command(&["status"]).await.said();
+    assert!(running.log.lines(&["panic"]).is_empty());
+}
+
+#[tokio::test]
+async fn those_who_keep_their_places_and_say_nothing_are_cut_and_the_operator_gets_in() {
+    let (_left, _right, folder) = site().await;
+    let running = folder.run().await;
+    let mut silent = Vec::new();
+    for number in 0..40 {
+        let mut stream = UnixStream::connect(running.socket()).await.unwrap();
+        if number % 2 == 0 {
+            stream.write_all(b"GET /v1/status HTTP/1.1\r\nHost:").await.unwrap();
+        }
+        silent.push(stream);
+    }
+    // It waits until the first of them are cut, which is what 5 s are for.
+    running.command(&["status"]).await.said();
+    let mut first = silent.remove(0);
+    let mut rest = Vec::new();
+    let _ = timeout(DEADLINE, first.read_to_end(&mut rest)).await.expect("not cut");
+}
