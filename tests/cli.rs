@@ -231,6 +231,25 @@ fn route_applies_the_sites_rules_for_names() {
 }
 
 #[test]
+fn check_and_route_answer_programs_as_json() {
+    let (_dir, config) = site("127.0.0.1:0");
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let (code, out, err) = mailferry(&["route", "renamed", "--json", "--config"], &config);
+    let said = json(&out);
+    assert_eq!((code, err.as_str(), &said["island"], &said["log_in_as"]), (0, "", &"b".into(), &"real-name".into()));
+    assert_eq!((&said["nodes"][0]["name"], &said["nodes"][0]["imap_port"]), (&"only".into(), &143.into()));
+    let (code, out, _) = mailferry(&["check", "--json"], &config);
+    let said = json(&out);
+    assert_eq!((code, &said["islands"], said["problems"].as_array().unwrap().len()), (0, &2.into(), 0));
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("cleartext_login = true", "cleartext_logn = 7")).unwrap();
+    let (code, out, err) = mailferry(&["check", "--json"], &config);
+    let said = json(&out);
+    assert_eq!((code, err.as_str(), &said["problems"][0]["line"]), (78, "", &7.into()), "{out}");
+    assert!(said["problems"][1]["remedy"].as_str().unwrap().contains("cleartext_login"), "{out}");
+}
+
+#[test]
 fn route_tells_an_unknown_user() {
     let (_dir, config) = site("127.0.0.1:0");
     let (code, out, err) = mailferry(&["route", "nobody", "--config"], &config);

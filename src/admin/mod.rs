@@ -60,6 +60,7 @@ struct Desk {
     context: Arc<Context>,
     settings: Settings,
     states: tokio::sync::Mutex<StateFile>,
+    drain: Drain,
 }
 
 impl Admin {
@@ -90,7 +91,7 @@ impl Admin {
         let Self { settings, socket, states } = self;
         let Some(socket) = socket else { return };
         let states = tokio::sync::Mutex::new(states);
-        let desk = Desk { context, settings, states };
+        let desk = Desk { context, settings, states, drain: drain.clone() };
         serve::serve(socket, routes::router(Arc::new(desk)), drain).await;
     }
 }

@@ -2,6 +2,7 @@
 //! it.
 
 use std::str::FromStr as _;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{Level, info, warn};
@@ -20,6 +21,7 @@ use crate::near::nearest;
 
 impl Desk {
     pub(super) async fn kick(&self, kick: &Kick, by: Operator) -> Result<Kicked, Refusal> {
+        let mut over = Duration::ZERO;
         let (whom, selection) = match (&kick.user, &kick.session, &kick.node) {
             (Some(user), None, None) => (format!("user {}", user.escape_debug()), Selection::of_user(user)),
             (None, Some(session), None) => {
@@ -30,15 +32,17 @@ impl Desk {
             }
             (None, None, Some(node)) => {
                 let [port, _] = self.node(node)?;
+                over = port.table().island().disconnect_spread;
                 (format!("node {}", path_of(&port)), Selection::of_node(port))
             }
             _ => return Err(Refusal::usage("name one of user, session and node".to_owned())),
         };
-        let kicked = self.end_all(&selection).await;
-        info!(uid = by.uid, pid = by.pid, whom, kicked, "operator: kick");
+        let (kicked, over) = self.end_all(&selection, over).await;
+        let over_ms = u64::try_from(over.as_millis()).unwrap_or(u64::MAX);
+        info!(uid = by.uid, pid = by.pid, whom, kicked, over_ms, "operator: kick");
         match &kick.user {
             Some(user) if kicked == 0 => Err(self.no_session_of(user).await.into()),
-            _ => Ok(Kicked { kicked }),
+            _ => Ok(Kicked { kicked, over_ms }),
         }
     }
 

@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
+use tokio::time::{Instant, sleep_until};
 
 use super::Desk;
 use super::sight::{Unknown, path_of};
@@ -21,6 +22,9 @@ use crate::session::registry::Session;
 /// Sessions that are told where the question has no limit, and most that it may want.
 const LIMIT: usize = 100;
 pub(super) const LIMIT_MAX: usize = 100_000;
+
+/// So many sessions may end at once.
+const AT_ONCE: usize = 10;
 
 /// Of each kind in `top`.
 const TOP: usize = 10;
@@ -100,12 +104,31 @@ impl Desk {
         }
     }
 
-    /// Ends all sessions of the selection. Says how many.
-    pub(super) async fn end_all(&self, selection: &Selection) -> u64 {
-        let mut kicked = 0;
-        let end = |session: &Arc<Session>| kicked += u64::from(selection.has(session) && session.kick());
-        self.context.registry.look(end).await;
-        kicked
+    /// Ends all sessions of the selection; if they are many, one after the other over this time, so that their clients do
+    /// not come back all at once. Says how many, and over what time.
+    pub(super) async fn end_all(&self, selection: &Selection, over: Duration) -> (u64, Duration) {
+        let mut all: Vec<Weak<Session>> = Vec::new();
+        let select = |session: &Arc<Session>| {
+            if selection.has(session) {
+                all.push(Arc::downgrade(session));
+            }
+        };
+        self.context.registry.look(select).await;
+        let over = if all.len() > AT_ONCE { over } else { Duration::ZERO };
+        let count = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        let ending = end(all, over / count.max(1));
+        if over.is_zero() {
+            ending.await;
+        } else {
+            let drain = self.drain.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = ending => {}
+                    () = drain.signalled() => {}
+                }
+            });
+        }
+        (count.into(), over)
     }
 
     /// Nobody of this name has a session; perhaps of a similar one.
@@ -147,6 +170,18 @@ impl Desk {
             networks: first(networks, limit),
             nodes: first(nodes, limit),
         }
+    }
+}
+
+/// One after the other.
+async fn end(sessions: Vec<Weak<Session>>, interval: Duration) {
+    let mut due = Instant::now();
+    for session in sessions {
+        sleep_until(due).await;
+        if let Some(session) = session.upgrade() {
+            session.kick();
+        }
+        due += interval;
     }
 }
 

@@ -5,17 +5,19 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{Method, StatusCode};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Json, Router};
 use serde::Serialize;
+use tokio::time::timeout;
 
 use super::Desk;
-use super::serve::{BODY_MAX, Operator};
+use super::serve::{BODY_MAX, BODY_TIMEOUT, Operator};
 use super::sight::Unknown;
 use super::view::{Depth, FailBackOrder, Filter, FlushOrder, Kick, LevelOrder, NodeOrder, Problem};
 
@@ -95,8 +97,26 @@ pub(super) fn router(desk: Arc<Desk>) -> Router {
             let problem = Problem { error: "this path has no such method".to_owned(), meant: Vec::new() };
             Refusal { status: StatusCode::METHOD_NOT_ALLOWED, problem }
         })
-        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(from_fn(whole))
         .with_state(desk)
+}
+
+/// A question is answered when all of it is there: nobody's order waits half-read.
+async fn whole(request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let refusal = |status, error: &str| {
+        Refusal { status, problem: Problem { error: error.to_owned(), meant: Vec::new() } }.into_response()
+    };
+    let too_long = || refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long");
+    // Whoever announces too much is not heard out.
+    if body.size_hint().lower() > BODY_MAX as u64 {
+        return too_long();
+    }
+    match timeout(BODY_TIMEOUT, to_bytes(body, BODY_MAX)).await {
+        Ok(Ok(octets)) => next.run(Request::from_parts(head, Body::from(octets))).await,
+        Ok(Err(_)) => too_long(),
+        Err(_) => refusal(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
+    }
 }
 
 fn json<T: Serialize>(answer: T) -> Answer {

@@ -57,11 +57,9 @@ pub(super) struct Bound {
 impl Bound {
     pub(super) fn bind(path: &Path) -> Result<Self, SocketError> {
         let unusable = |reason| SocketError::Unusable { path: path.to_owned(), reason };
-        // Two that start at once must not both find an old socket: who is second finds a new one.
+        // Of two that start at once, the second should find a socket that lives. Who cannot have the lock goes on without.
         let folder = fs::File::open(path.parent().unwrap_or(Path::new("."))).map_err(unusable)?;
-        if folder.try_lock().is_err() {
-            return Err(SocketError::Held { path: path.to_owned(), pid: "that starts just now".to_owned() });
-        }
+        let _lock = folder.try_lock();
         remove_stale(path)?;
         let (listener, inode) = listen(path).map_err(unusable)?;
         let socket = tokio::net::UnixListener::from_std(listener).map_err(unusable)?;

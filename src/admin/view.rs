@@ -232,8 +232,10 @@ pub struct Kick {
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kicked {
-    /// Sessions that end now.
+    /// Sessions that end.
     pub kicked: u64,
+    /// Milliseconds until the last of them.
+    pub over_ms: u64,
 }
 
 /// `POST /v1/node`

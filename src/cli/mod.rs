@@ -89,6 +89,9 @@ enum Command {
         /// The configuration.
         #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
         config: PathBuf,
+        /// The answer as JSON, for programs.
+        #[arg(long)]
+        json: bool,
     },
     /// Ask the directory where a user's login would go. Nobody is logged in.
     ///
@@ -108,6 +111,9 @@ enum Command {
         /// The configuration.
         #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
         config: PathBuf,
+        /// The answer as JSON, for programs; the nodes are those that would be tried.
+        #[arg(long)]
+        json: bool,
     },
     /// Turn another proxy's configuration into a proxy.toml to begin with.
     #[command(subcommand)]
@@ -144,7 +150,8 @@ enum Command {
     /// End sessions: of a user, of a node, or one.
     ///
     /// A name with `/` is a node, one as the log has for sessions (68f0a1b2-1f) is a session, all others are users'.
-    /// The clients may come back at once, unless the node is drained first.
+    /// The clients come back, to the same node unless it was drained before. More than ten sessions of a node end over
+    /// the island's `disconnect_spread`.
     #[command(after_help = EXIT_CODES)]
     Kick {
         /// A user, a session, or ISLAND/NODE.
@@ -232,8 +239,8 @@ enum Command {
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run { config } => run::run(&config),
-        Command::Check { config } => check::check(&config),
-        Command::Route { user, listener, config } => route::route(&user, listener, &config),
+        Command::Check { config, json } => check::check(&config, json),
+        Command::Route { user, listener, config, json } => route::route(&user, listener, &config, json),
         Command::Import(proxy) => Ok(import::command::run(&proxy)),
         Command::Status { asking } => status::status(&asking),
         Command::Islands { asking } => islands::islands(&asking),

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::print::{aligned, complain, say};
@@ -13,11 +14,16 @@ use super::{EXIT_NOT_FOUND, EXIT_UNAVAILABLE, EXIT_USAGE, load, runtime, start_f
 use crate::config::reference::shown;
 use crate::directory::{Found, Located, LookupError};
 use crate::names::{Protocol, UserName, ZoneName};
-use crate::routing::{FailBack, Island, Islands, OperatorState, Policy, Table};
+use crate::routing::{Candidate, FailBack, Island, Islands, OperatorState, Policy, Table};
 use crate::usernames::Names;
 use crate::{app, logging};
 
-pub(super) fn route(user: &str, listener: Option<SocketAddr>, path: &Path) -> Result<ExitCode, ExitCode> {
+pub(super) fn route(
+    user: &str,
+    listener: Option<SocketAddr>,
+    path: &Path,
+    is_json: bool,
+) -> Result<ExitCode, ExitCode> {
     let settings = load(path)?;
     let door = settings.listeners.iter().find(|it| Some(it.address) == listener);
     if let (Some(address), None) = (listener, door) {
@@ -41,6 +47,7 @@ pub(super) fn route(user: &str, listener: Option<SocketAddr>, path: &Path) -> Re
         Ok::<_, ExitCode>(directory.locate(&names.looked_up).await)
     })?;
     match answer {
+        Ok(located) if is_json => Ok(as_json(&name, &names, &located, &islands)),
         Ok(located) => Ok(explain(&name, &names, &located, &islands, settings.zone.as_ref())),
         Err(error) => {
             complain(&format!("{}: {error}", names.looked_up));
@@ -73,6 +80,39 @@ fn explain(user: &UserName, names: &Names, located: &Located, islands: &Islands,
         say(&format!("{:<10} {line}", if place == 0 { "nodes" } else { "" }));
     }
     ExitCode::SUCCESS
+}
+
+/// The same for programs.
+fn as_json(user: &UserName, names: &Names, located: &Located, islands: &Islands) -> ExitCode {
+    let login = located.route.login.as_ref().unwrap_or(&names.on_node);
+    let table = islands.find(&located.route.island);
+    let answered = match &located.found {
+        Found::Asked(source) => Some(source.to_string()),
+        Found::Cached { .. } | Found::Stale { .. } => None,
+    };
+    let nodes = table.map(|table| {
+        let plan = table.plan(Protocol::Imap, login, true, Instant::now().into_std()).candidates;
+        let node = |candidate: &Candidate| {
+            let (node, reason) = (candidate.port.node(), candidate.reason.to_string());
+            let (name, zone) = (node.name.to_string(), node.zone.as_ref().map(ZoneName::to_string));
+            json!({
+                "name": name, "host": node.host, "imap_port": node.imap_port, "pop3_port": node.pop3_port,
+                "reason": reason, "rank": node.rank, "weight": node.weight, "zone": zone,
+            })
+        };
+        plan.iter().map(node).collect::<Vec<_>>()
+    });
+    let said = json!({
+        "user": user.to_string(),
+        "looked_up": names.looked_up.to_string(),
+        "island": located.route.island.to_string(),
+        "log_in_as": login.to_string(),
+        "answered": answered,
+        "policy": table.map(|table| policy(table.island())),
+        "nodes": nodes,
+    });
+    say(&said.to_string());
+    if table.is_some() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_UNAVAILABLE) }
 }
 
 /// What decides the order of the nodes.

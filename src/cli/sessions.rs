@@ -78,7 +78,10 @@ pub(super) fn kick(whom: &str, kind: Option<Kind>, asking: &Asking) -> Result<Ex
         Kind::Session => Kick { session: name, ..Kick::default() },
         Kind::Node => Kick { node: name, ..Kick::default() },
     };
-    asking.post("/v1/kick", &kick, |Kicked { kicked }| say(&format!("{kicked} sessions end")))
+    asking.post("/v1/kick", &kick, |Kicked { kicked, over_ms }| {
+        let over = if over_ms == 0 { String::new() } else { format!(" within {}", seconds(over_ms.div_ceil(1000))) };
+        say(&format!("{kicked} sessions end{over}"));
+    })
 }
 
 /// What a name looks like. No name of a user is mistaken for another user's.

@@ -30,6 +30,22 @@ async fn kick_ends_the_sessions_of_a_user_a_node_or_one_in_order() {
 }
 
 #[tokio::test]
+async fn many_sessions_of_a_node_end_one_after_the_other() {
+    let (left, _right, folder) = site().await;
+    let running = folder.run().await;
+    let mut clients = Vec::new();
+    for _ in 0..12 {
+        clients.push(running.log_in("alice").await);
+    }
+    assert_eq!(running.command(&["kick", "a/left"]).await.said(), "12 sessions end within 1s\n");
+    for mut client in clients {
+        client.closed().await;
+    }
+    left.all_closed(DEADLINE).await;
+    assert_eq!(running.log.lines(&["\"why\":\"kicked\""]).len(), 12);
+}
+
+#[tokio::test]
 async fn what_a_name_is_can_be_said() {
     let (_left, _right, folder) = site().await;
     let running = folder.run().await;

@@ -33,7 +33,7 @@ impl Folder {
             "[server]\nhostname = \"mail.example.net\"\n[admin]\n{admin}[log]\nformat = \"json\"\n\
              [[listener]]\nprotocol = \"imap\"\naddress = \"127.0.0.1:0\"\ntls = \"off\"\ncleartext_login = true\n\
              [directory]\ntype = \"file\"\npath = \"users\"\n\
-             [[island]]\nname = \"a\"\ntls = \"off\"\nfail_back = \"manual\"\nnodes = [\n\
+             [[island]]\nname = \"a\"\ntls = \"off\"\nfail_back = \"manual\"\ndisconnect_spread = \"1s\"\nnodes = [\n\
              {{ name = \"left\", host = \"127.0.0.1\", imap_port = {left} }},\n\
              {{ name = \"right\", host = \"127.0.0.1\", imap_port = {right} }},\n]\n\
              [island.probe]\ninterval = \"1h\"\n\

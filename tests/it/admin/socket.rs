@@ -139,7 +139,7 @@ async fn those_who_keep_their_places_and_say_nothing_are_cut_and_the_operator_ge
         }
         silent.push(stream);
     }
-    // It waits until the first of them are cut, which is what 5 s are for.
+    // The oldest make place.
     running.command(&["status"]).await.said();
     let mut first = silent.remove(0);
     let mut rest = Vec::new();
