@@ -100,9 +100,9 @@ impl Asking {
         }
         let answered: T = serde_json::from_slice(&answer).map_err(|error| failed(&error))?;
         if self.json {
-            say(&String::from_utf8_lossy(&answer))
+            say(&String::from_utf8_lossy(&answer));
         } else {
-            show(answered)
+            show(answered);
         }
         Ok(ExitCode::SUCCESS)
     }
