@@ -1,7 +1,8 @@
 //! Commands that change something: what clients and nodes feel of it, and what survives a restart.
 
-use super::site::site;
+use super::site::{Folder, site};
 use crate::client::DEADLINE;
+use crate::node::{FakeNode, friendly_imap};
 
 #[tokio::test]
 async fn kick_ends_the_sessions_of_a_user_a_node_or_one_in_order() {
@@ -154,8 +155,20 @@ async fn levels_change_while_it_runs_and_no_library_is_ever_heard() {
 
 #[tokio::test]
 async fn nodes_that_are_held_back_get_their_users_when_the_operator_says_so() {
-    let (left, right, folder) = site().await;
+    let (port, right) = (FakeNode::dead().await, FakeNode::imap().await);
+    let folder = Folder::new([port, right.port]);
     let running = folder.run().await;
     assert_eq!(running.command(&["fail-back", "a"]).await.said(), "a: no node was held back\n");
-    assert_eq!((left.connections(), right.connections()), (0, 0));
+    for _ in 0..3 {
+        running.log_in("alice").await;
+    }
+    running.log.line(&["\"state\":\"down\"", "\"island\":\"a\""]).await;
+    let left = FakeNode::start_at(port, friendly_imap).await;
+    running.log.line(&["\"state\":\"in service\"", "\"island\":\"a\"", "\"node\":\"left\""]).await;
+    running.log_in("alice").await;
+    assert!(left.logins().is_empty(), "its users are held back");
+    assert!(running.command(&["islands"]).await.said().contains(", held back"));
+    assert_eq!(running.command(&["fail-back", "a"]).await.said(), "a: left gets its users again\n");
+    running.log_in("alice").await;
+    assert_eq!(left.logins().len(), 1);
 }
