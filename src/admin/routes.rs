@@ -124,7 +124,7 @@ fn json<T: Serialize>(answer: T) -> Answer {
 }
 
 async fn status(State(desk): At) -> Answer {
-    json(desk.status())
+    json(desk.status().await)
 }
 
 async fn islands(State(desk): At) -> Answer {

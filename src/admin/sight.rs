@@ -40,9 +40,9 @@ impl Unknown {
 }
 
 impl Desk {
-    pub(super) fn status(&self) -> Status {
+    pub(super) async fn status(&self) -> Status {
         let since = Duration::from_secs(self.context.run().into());
-        let (users, capacity) = self.directory().cached();
+        let (users, capacity) = self.directory().cached().await;
         let islands = self.islands();
         let brief = |island: &Island, in_service| IslandBrief {
             name: island.name.clone(),
@@ -60,7 +60,7 @@ impl Desk {
             pid: std::process::id(),
             since: humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string(),
             uptime_s: UNIX_EPOCH.elapsed().unwrap_or_default().saturating_sub(since).as_secs(),
-            config: self.settings.config.clone(),
+            config: std::path::absolute(&self.settings.config).unwrap_or_default().display().to_string(),
             state_file: self.settings.state_file.display().to_string(),
             sessions: self.context.registry.len() as u64,
             logins_last_minute: self.context.registry.begun_last_minute(),

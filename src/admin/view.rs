@@ -68,7 +68,7 @@ pub struct DirectoryServer {
 /// The cache in front of the directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cache {
-    /// Users in it, about.
+    /// Users in it.
     pub users: u64,
     /// Most of them.
     pub capacity: u64,

@@ -352,8 +352,10 @@ impl Cache {
         self.old_route(user).await.is_some()
     }
 
-    /// Routes that are there, about, and most of them.
-    pub(super) fn filling(&self) -> (u64, u64) {
+    /// Routes that are there, and most of them.
+    pub(super) async fn filling(&self) -> (u64, u64) {
+        // It counts what it has put in order.
+        self.routes.run_pending_tasks().await;
         (self.routes.entry_count(), self.routes.policy().max_capacity().unwrap_or(u64::MAX))
     }
 

@@ -154,9 +154,9 @@ impl Directory {
         }
     }
 
-    /// Users in the cache now, about, and most of them.
-    pub fn cached(&self) -> (u64, u64) {
-        self.cache.filling()
+    /// Users in the cache now, and most of them.
+    pub async fn cached(&self) -> (u64, u64) {
+        self.cache.filling().await
     }
 
     /// Forgets what the cache has of a user, or of all. Says whether there was anything.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::timeout;
 
 use super::super::registry::Session;
 use super::*;
@@ -147,10 +148,13 @@ async fn a_session_that_the_operator_ends_ends_in_order_and_its_line_says_so() {
     let kick = || session.upgrade().is_some_and(|session| session.kick());
     assert!(kick() && !kick(), "once");
     let mut rest = Vec::new();
-    rig.client.read_to_end(&mut rest).await.unwrap();
-    rig.node.read_to_end(&mut rest).await.unwrap();
+    let ends = async {
+        rig.client.read_to_end(&mut rest).await.unwrap();
+        rig.node.read_to_end(&mut rest).await.unwrap();
+        relay.await.unwrap();
+    };
+    timeout(CLOSE_TIMEOUT, ends).await.expect("it does not end");
     assert!(rest.is_empty());
-    relay.await.unwrap();
     assert!(!rig.is_counted() && session.upgrade().is_none());
     rig.assert_line("who=operator stage=relay why=kicked");
     rig.assert_line("to_node=8 to_client=6");
@@ -162,7 +166,7 @@ async fn a_session_that_was_ended_before_it_began_ends_at_once() {
     let _listening = rig.log.start();
     let session = rig.registry.find(SessionId { run: 1, number: 2 }).unwrap();
     assert!(session.upgrade().is_some_and(|session| session.kick()));
-    tokio::spawn(rig.relay.take().unwrap()).await.unwrap();
+    timeout(CLOSE_TIMEOUT, rig.relay.take().unwrap()).await.expect("it does not end");
     rig.assert_line("who=operator stage=relay why=kicked");
 }
 

@@ -16,6 +16,7 @@ async fn status_shows_the_whole_on_one_screen() {
         format!("config      {}", folder.path("proxy.toml").display()),
         format!("state file  {}", folder.path("operator.json").display()),
         "sessions    2".to_owned(),
+        "cache       2 of 200000 users".to_owned(),
         "ISLAND  NODES IN SERVICE  SESSIONS".to_owned(),
         "a       2 of 2            1".to_owned(),
         "b       1 of 1            1".to_owned(),
@@ -228,6 +229,10 @@ async fn completions_and_man_pages_know_every_command() {
         for command in commands {
             assert!(script.contains(command), "{shell}: {command}");
         }
+    }
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
+    for command in commands {
+        assert!(page.contains(&format!("`{command}")) || page.contains(&format!("mailferry {command}")), "{command}");
     }
     let page = mailferry(&["man"]).await.said();
     assert!(page.contains(".TH mailferry 1"), "{page}");
