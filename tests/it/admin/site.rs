@@ -82,10 +82,11 @@ impl Folder {
 
     /// One that does not come to serve: its exit code and all that it said.
     pub async fn fail(&self) -> (Option<i32>, String) {
-        let (mut child, log) = self.start();
-        let status = ended(&mut child).await;
-        log.line(&[""]).await;
-        (status.code(), log.lines(&[]).join("\n"))
+        let (child, log) = self.start();
+        let mut running = Running { folder: self, child, log, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
+        let status = ended(&mut running.child).await;
+        running.log.line(&[""]).await;
+        (status.code(), running.log.lines(&[]).join("\n"))
     }
 
     /// A command with this folder's socket.
