@@ -56,7 +56,7 @@ impl Process {
             format!("[[listener]]\nprotocol = \"imap\"\naddress = \"127.0.0.1:0\"\ntls = \"{tls}\"\n{cleartext}\n")
         };
         let text = format!(
-            "[server]\nhostname = \"mail.example.net\"\nauth_failure_delay = \"1s\"\n{server}[log]\nformat = \"json\"\n\
+            "[server]\nhostname = \"mail.example.net\"\nauth_failure_delay = \"1s\"\n{server}[admin]\nsocket = \"off\"\n[log]\nformat = \"json\"\n\
              [tls]\ncertificates = [{{ chain = \"mail.pem\", key = \"mail.key\" }}]\n{}{}{}\
              [directory]\ntype = \"file\"\npath = \"users\"\n\
              [[island]]\nname = \"a\"\ntls = \"off\"\n\

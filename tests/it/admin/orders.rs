@@ -26,7 +26,7 @@ async fn kick_ends_the_sessions_of_a_user_a_node_or_one_in_order() {
     assert_eq!(running.command(&["kick", "b/only"]).await.said(), "0 sessions end\n");
     let gone = running.command(&["kick", id]).await;
     assert_eq!((gone.code, gone.err), (4, format!("no such session: {id}\n")));
-    let told = running.log.lines(&["\"message\":\"operator: kick\"", "\"uid\":"]);
+    let told = running.log.many(&["\"message\":\"operator: kick\"", "\"uid\":"], 4).await;
     assert_eq!(told.len(), 4, "{told:?}");
 }
 
@@ -43,7 +43,7 @@ async fn many_sessions_of_a_node_end_one_after_the_other() {
         client.closed().await;
     }
     left.all_closed(DEADLINE).await;
-    assert_eq!(running.log.lines(&["\"why\":\"kicked\""]).len(), 12);
+    assert_eq!(running.log.many(&["\"why\":\"kicked\""], 12).await.len(), 12);
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn flush_makes_the_next_login_ask_again() {
     running.log_in("alice").await;
     running.command(&["flush"]).await.said();
     running.log_in("alice").await;
-    let logins = running.log.lines(&["\"message\":\"login\"", "\"outcome\":\"accepted\""]);
+    let logins = running.log.many(&["\"message\":\"login\"", "\"outcome\":\"accepted\""], 5).await;
     let routes: Vec<bool> = logins.iter().map(|line| line.contains("\"route\":\"asked\"")).collect();
     assert_eq!(routes, [true, false, true, true, true], "{logins:?}");
 }

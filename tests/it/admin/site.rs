@@ -137,13 +137,20 @@ impl Log {
         log.iter().filter(|line| parts.iter().all(|part| line.contains(part))).cloned().collect()
     }
 
+    /// The first such line, as soon as it is there.
     pub async fn line(&self, parts: &[&str]) -> String {
+        self.many(parts, 1).await.remove(0)
+    }
+
+    /// All such lines, as soon as there are so many.
+    pub async fn many(&self, parts: &[&str], count: usize) -> Vec<String> {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            if let Some(line) = self.lines(parts).into_iter().next() {
-                return line;
+            let lines = self.lines(parts);
+            if lines.len() >= count {
+                return lines;
             }
-            assert!(Instant::now() < deadline, "no line with {parts:?} in {:?}", self.0.lock().unwrap());
+            assert!(Instant::now() < deadline, "not {count} lines with {parts:?} in {:?}", self.0.lock().unwrap());
             sleep(Duration::from_millis(10)).await;
         }
     }
