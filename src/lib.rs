@@ -8,6 +8,8 @@ pub mod logging;
 pub mod names;
 pub mod near;
 pub mod pace;
+pub mod privileges;
+pub mod sandbox;
 pub mod secret;
 
 // What is on the wire before the login, without I/O (floor 1).

@@ -13,10 +13,12 @@ use std::path::Path;
 use self::files::rust_files;
 
 /// Which of our modules a module may import. A module of a folder counts as the folder.
-const FLOORS: [(&str, &[&str]); 21] = [
+const FLOORS: [(&str, &[&str]); 23] = [
     ("names", &[]),
     ("near", &[]),
     ("pace", &[]),
+    ("privileges", &[]),
+    ("sandbox", &[]),
     ("secret", &[]),
     ("drain", &[]),
     ("logging", &[]),
@@ -46,6 +48,7 @@ const FLOORS: [(&str, &[&str]); 21] = [
             "names",
             "secret",
             "logging",
+            "privileges",
         ],
     ),
     (
@@ -67,7 +70,10 @@ const FLOORS: [(&str, &[&str]); 21] = [
         ],
     ),
     ("import", &["config"]),
-    ("cli", &["admin", "import", "app", "config", "directory", "routing", "usernames", "names", "logging"]),
+    (
+        "cli",
+        &["admin", "import", "app", "config", "directory", "routing", "usernames", "names", "logging", "privileges", "sandbox"],
+    ),
     (
         "testkit",
         &["limits", "usernames", "session", "net", "directory", "routing", "proto", "names", "secret", "drain"],

@@ -235,10 +235,11 @@ enum Command {
     },
 }
 
-/// Runs the command line and says with which code the process ends.
-pub fn main() -> ExitCode {
+/// Runs the command line and says with which code the process ends. There must be one thread until `threads_may_begin` is
+/// called, once this process has given its rights away; most commands never do.
+pub fn main(threads_may_begin: impl FnOnce()) -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Run { config } => run::run(&config),
+        Command::Run { config } => run::run(&config, threads_may_begin),
         Command::Check { config, json } => check::check(&config, json),
         Command::Route { user, listener, config, json } => route::route(&user, listener, &config, json),
         Command::Import(proxy) => Ok(import::command::run(&proxy)),

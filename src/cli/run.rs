@@ -4,15 +4,22 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{load, runtime, start_failed};
 use crate::app::{App, notify};
+use crate::config::Settings;
 use crate::logging;
+use crate::privileges::{self, Identity};
+use crate::sandbox::{self, Files, Report};
 
-pub(super) fn run(path: &Path) -> Result<ExitCode, ExitCode> {
+/// There must be one thread until it calls `threads_may_begin`.
+pub(super) fn run(path: &Path, threads_may_begin: impl FnOnce()) -> Result<ExitCode, ExitCode> {
     let settings = load(path)?;
     logging::start(&settings.log);
+    // Before anything is bound or read for good, so that a later reload can do no less than the start.
+    let _sandbox = shut_in(&settings)?;
+    threads_may_begin();
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let listen_for = |kind| signal(kind).map_err(|error| start_failed(&error));
@@ -42,4 +49,27 @@ pub(super) fn run(path: &Path) -> Result<ExitCode, ExitCode> {
     // A name look-up that hangs in the system's resolver is not waited for.
     runtime.shutdown_background();
     done
+}
+
+/// Gives away what serving does not need, while there is one thread: what it has not, those that it starts have not.
+fn shut_in(settings: &Settings) -> Result<Report, ExitCode> {
+    let failed = |error: privileges::PrivilegeError| start_failed(&error);
+    privileges::alone().map_err(failed)?;
+    privileges::gain_no_more().map_err(failed)?;
+    match privileges::become_user(&settings.privileges).map_err(failed)? {
+        Identity::Became(it) => {
+            info!(user = ?it.name, uid = it.uid, gid = it.gid, groups = ?it.groups, "no longer root");
+        }
+        Identity::Root => warn!("this process stays root: set `user` in [server], or start it as another user"),
+        Identity::Unchanged => {}
+    }
+    let report = if settings.sandbox { sandbox::enter(&settings.written_folders()) } else { Report::off() };
+    if let Files::Restricted { absent, .. } = &report.files {
+        // Whoever misses one warns.
+        for folder in absent {
+            info!(?folder, "a folder for files that mailferry writes is not there: none is written in it until the next start");
+        }
+    }
+    info!(sandbox = %report, "rights");
+    Ok(report)
 }

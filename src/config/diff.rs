@@ -11,12 +11,16 @@ use crate::directory::{Settings as Directory, SourceSettings, cache::Settings as
 use crate::limits::Settings as Limits;
 use crate::logging::Settings as Log;
 use crate::net::tls::ServerSettings as Tls;
+use crate::privileges::Settings as Privileges;
 use crate::routing::{Island, Node};
 use crate::server::ListenerSettings as Listener;
 use crate::session::Settings as Session;
 
 /// What a restart is needed for, by section and key, and why. Everything else changes live.
-pub const NEEDS_RESTART: [(&str, &str, &str); 3] = [
+pub const NEEDS_RESTART: [(&str, &str, &str); 6] = [
+    ("server", "user", "who has given rights away cannot have them back"),
+    ("server", "group", "who has given rights away cannot have them back"),
+    ("server", "sandbox", "the kernel lets nobody out, and takes in only who has one thread"),
     ("admin", "socket", "whoever gives commands would lose the way to the mailferry that runs"),
     ("admin", "state_file", "what the operator has said so far stands in the old one"),
     ("log", "format", "the log is set up once, and a log of two formats could not be read by a program"),
@@ -128,10 +132,14 @@ pub fn diff(old: &Settings, new: &Settings) -> Changes {
         directory: _,
         islands: _,
         admin: _,
+        privileges,
+        sandbox,
         zone,
         resolve_interval,
     } = new;
     let mut server = session(&old.session, &new.session);
+    server.extend(differing!(&old.privileges, privileges, Privileges { user => "user", group => "group" }));
+    server.extend((old.sandbox != *sandbox).then_some("sandbox"));
     server.extend((old.zone != *zone).then_some("zone"));
     server.extend((old.resolve_interval != *resolve_interval).then_some("resolve_interval"));
     changes.changed("server", "", server);

@@ -1,4 +1,4 @@
-//! The files that proxy.toml names: whether mailferry will be able to use them.
+//! The files and the user that proxy.toml names: whether mailferry will be able to use them.
 //!
 //! The same functions that load them for good are asked here, and what they return is dropped. This is the only part
 //! of the configuration that touches files other than proxy.toml itself. A password is read and wiped, never shown.
@@ -13,6 +13,7 @@ use crate::directory::file::{self, FileError};
 use crate::directory::snapshot;
 use crate::names::IslandName;
 use crate::net::tls::{self, CertificateFiles};
+use crate::privileges::{self, Account, AccountError};
 use crate::secret::{PasswordError, read_password};
 
 const READABLE: &str = "name a file that the user mailferry runs as can read";
@@ -32,6 +33,8 @@ pub(super) enum NamedFile {
     Routes { path: PathBuf, span: Range<usize>, islands: Option<BTreeSet<IslandName>> },
     /// Where the cache's routes are written, perhaps for the first time.
     Snapshot { path: PathBuf, span: Range<usize> },
+    /// No file, but an entry of one: who mailferry is to be.
+    User { settings: privileges::Settings, span: Range<usize>, group_span: Range<usize> },
 }
 
 /// What is wrong with the files.
@@ -61,6 +64,7 @@ pub(super) fn check(files: &[NamedFile]) -> Vec<Problem> {
             NamedFile::Password { of, path, span } => problems.extend(password(of, path, span)),
             NamedFile::Routes { path, span, islands } => problems.extend(routes(path, span, islands.as_ref())),
             NamedFile::Snapshot { path, span } => problems.extend(kept_routes(path, span)),
+            NamedFile::User { settings, span, group_span } => problems.extend(user(settings, span, group_span)),
         }
     }
     problems
@@ -106,4 +110,15 @@ fn kept_routes(path: &Path, span: &Range<usize>) -> Option<Problem> {
     let said = snapshot::check(path).err()?.to_string();
     let (cause, remedy) = said.rsplit_once(": ").unwrap_or((&said, ""));
     Some(problem(span, format!("{} cannot keep routes: {cause}", path.display()), remedy))
+}
+
+fn user(settings: &privileges::Settings, span: &Range<usize>, group_span: &Range<usize>) -> Option<Problem> {
+    let error = Account::find(settings.user.as_ref()?, settings.group.as_deref()).err()?;
+    let (at, remedy) = match error {
+        AccountError::NoUser(_) => (span, "name a user of this machine, or make it with `adduser --system --group`"),
+        AccountError::NoGroup(_) => (group_span, "name a group of this machine, or remove `group` for the user's own"),
+        AccountError::Root(_) => (span, "name a user that has no rights, or remove `user` to stay root"),
+        AccountError::Untold { .. } => (span, "look at what /etc/nsswitch.conf names for users"),
+    };
+    Some(problem(at, error.to_string(), remedy))
 }

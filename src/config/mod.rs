@@ -26,7 +26,7 @@ mod value;
 mod warnings;
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use report::{Place, Report};
@@ -34,7 +34,7 @@ pub use warnings::warnings;
 
 use crate::names::ZoneName;
 use crate::{
-    admin as admins, directory as directories, limits as counts, logging, net, routing, server as listeners, session,
+    admin as admins, directory as directories, limits as counts, logging, net, privileges, routing, server as listeners, session,
 };
 use document::Notes;
 use files::NamedFile;
@@ -66,14 +66,36 @@ pub struct Settings {
     pub directory: directories::Settings,
     /// At least one.
     pub islands: Vec<routing::Island>,
+    /// Who this mailferry is.
+    pub privileges: privileges::Settings,
+    /// Whether it shuts itself in, as far as the kernel lets it.
+    pub sandbox: bool,
     /// Where this mailferry stands.
     pub zone: Option<ZoneName>,
     /// How often the names of nodes are looked up.
     pub resolve_interval: Duration,
 }
 
+impl Settings {
+    /// The folders of all files that mailferry writes: nothing else can be written once it has shut itself in. Whoever
+    /// adds a file or a socket that it makes adds it here.
+    pub fn written_folders(&self) -> Vec<PathBuf> {
+        let socket = self.admin.socket.as_ref().map(|socket| socket.path.as_path());
+        let files = [self.directory.cache.file.as_deref(), socket, Some(self.admin.state_file.as_path())];
+        let mut folders = Vec::new();
+        for folder in files.into_iter().flatten().filter_map(Path::parent) {
+            // A name without a folder is in the current one.
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            if !folders.iter().any(|known| known == folder) {
+                folders.push(folder.to_owned());
+            }
+        }
+        folders
+    }
+}
+
 /// Reads a configuration file, and looks into the files that it names: certificates and keys load and match,
-/// authorities are there and parse, the password can be used, the routes can be read and lead to islands. Blocks while
+/// authorities are there and parse, the password can be used, the routes can be read and lead to islands. The user is one. Blocks while
 /// it reads.
 ///
 /// # Errors
@@ -138,6 +160,7 @@ fn resolve(table: &toml::de::DeTable<'_>, notes: &Notes) -> Option<Settings> {
     let directory = directory::read(table, notes, islands.spellings);
     let server = server?;
     let (zone, resolve_interval) = (server.zone.clone(), server.resolve_interval);
+    let (privileges, sandbox) = (server.privileges.clone(), server.sandbox);
     Some(Settings {
         session: server.session(usernames?),
         limits: limits?,
@@ -147,6 +170,8 @@ fn resolve(table: &toml::de::DeTable<'_>, notes: &Notes) -> Option<Settings> {
         listeners: listeners.settings?,
         directory: directory?,
         islands: islands.settings?,
+        privileges,
+        sandbox,
         zone,
         resolve_interval,
     })

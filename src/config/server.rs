@@ -9,9 +9,11 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::document::{Notes, Section};
+use super::files::NamedFile;
 use super::reference::SERVER;
 use super::value::{self, Wrong, wrong};
 use crate::names::{UserName, ZoneName};
+use crate::privileges;
 use crate::proto::Extensions;
 use crate::session;
 use crate::usernames::Rules;
@@ -59,6 +61,8 @@ pub(super) struct Server {
     master_users: Arc<[UserName]>,
     imap_capabilities: Option<Arc<Extensions>>,
     pop3_capabilities: Option<Arc<Extensions>>,
+    pub(super) privileges: privileges::Settings,
+    pub(super) sandbox: bool,
     pub(super) zone: Option<ZoneName>,
     pub(super) resolve_interval: Duration,
     pub(super) login_timeout: Spanned<Duration>,
@@ -74,6 +78,8 @@ pub(super) fn read(root: &DeTable<'_>, notes: &Notes) -> Option<Server> {
     let master_users = server.parsed_list("master_users", value::user_name);
     let imap_capabilities = capabilities(&server, "imap_capabilities", imap_capability);
     let pop3_capabilities = capabilities(&server, "pop3_capabilities", pop3_capability);
+    let privileges = privileges(&server);
+    let sandbox = server.switch("sandbox");
     let zone = server.parsed("zone", value::zone);
     let resolve_interval = server.duration("resolve_interval");
     let (login_timeout, auth_failure_delay) = (login_timeout?, auth_failure_delay?);
@@ -88,6 +94,8 @@ pub(super) fn read(root: &DeTable<'_>, notes: &Notes) -> Option<Server> {
         master_users: master_users?.into_iter().map(Spanned::into_inner).collect(),
         imap_capabilities,
         pop3_capabilities,
+        privileges,
+        sandbox: sandbox?.into_inner(),
         zone: zone.map(Spanned::into_inner),
         resolve_interval: resolve_interval?.into_inner(),
         login_timeout,
@@ -109,6 +117,23 @@ impl Server {
             pop3_capabilities: self.pop3_capabilities,
         }
     }
+}
+
+/// Whether there are such is found out by [`super::load`].
+fn privileges(server: &Section<'_>) -> privileges::Settings {
+    let name = |text: &str| value::printable(text).map(|()| text.to_owned());
+    let (user, group) = (server.parsed("user", name), server.parsed("group", name));
+    if server.span_of("user").is_none() {
+        server.refuse("group", "without `user`", "add `user`, or remove it");
+        return privileges::Settings::default();
+    }
+    let (at, group_at) = (user.as_ref().map(Spanned::span), group.as_ref().map(Spanned::span));
+    let settings = privileges::Settings { user: user.map(Spanned::into_inner), group: group.map(Spanned::into_inner) };
+    if let Some(span) = at {
+        let group_span = group_at.unwrap_or_else(|| span.clone());
+        server.notes().file(NamedFile::User { settings: settings.clone(), span, group_span });
+    }
+    settings
 }
 
 /// Goes to clients behind a response code, so it must be neither a second line nor a second code (RFC 3501 §7.1).

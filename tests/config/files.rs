@@ -294,3 +294,23 @@ fn a_file_that_is_not_there_or_not_text_is_a_problem_with_a_place() {
     let nowhere = config::load(Path::new("/nonexistent/proxy.toml")).unwrap_err().to_string();
     assert!(nowhere.starts_with("/nonexistent/proxy.toml:1:1: cannot be read: "), "{nowhere}");
 }
+
+#[test]
+fn a_user_and_a_group_that_are_not_there_are_told_and_so_is_root() {
+    let folder = site();
+    for (keys, place, words) in [
+        ("user = \"no-such\"", "3:8", "there is no user \"no-such\""),
+        ("user = \"no-such\"\ngroup = \"nor-this\"", "3:8", "there is no user"),
+        ("user = \"nobody\"\ngroup = \"no-such\"", "4:9", "there is no group \"no-such\""),
+        ("user = \"root\"", "3:8", "user \"root\" is root"),
+        ("group = \"root\"", "3:9", "`group` has no meaning without `user`"),
+        ("user = \"\"", "3:8", "`user` is empty"),
+    ] {
+        let with = SITE.replace("example.net\"\n[tls]", &format!("example.net\"\n{keys}\n[tls]"));
+        write(&folder, "proxy.toml", with);
+        assert_only(&folder, place, words);
+    }
+    let with = SITE.replace("example.net\"\n[tls]", "example.net\"\nuser = \"nobody\"\ngroup = \"root\"\n[tls]");
+    write(&folder, "proxy.toml", with);
+    assert_eq!(load(&folder).unwrap().privileges.user.as_deref(), Some("nobody"));
+}

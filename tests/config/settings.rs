@@ -16,7 +16,7 @@ use mailferry::proto::Protocol::{Imap, Pop3};
 use mailferry::routing::{Check, FailBack, Forward, Island, Node, NodeTls, OperatorState, Policy, Probe};
 use mailferry::server::{ListenerSettings, ListenerTls};
 use mailferry::usernames::{Characters, DomainRule, NodeName as OnNode, Rules};
-use mailferry::{admin, limits, session};
+use mailferry::{admin, limits, privileges, session};
 
 use crate::samples::root;
 
@@ -166,6 +166,8 @@ fn a_minimal_site_gets_the_defaults() {
             },
         },
         islands: vec![island("a", node("left", "10.1.0.11", 1))],
+        privileges: privileges::Settings::default(),
+        sandbox: true,
         zone: None,
         resolve_interval: seconds(30),
     };
@@ -269,7 +271,11 @@ fn every_value_arrives_where_it_is_meant_for() {
         file: Some("/srv/site/routes.kept".into()),
     };
     assert_eq!(settings.directory.cache, expected);
-    assert_eq!((settings.zone, settings.resolve_interval), (Some(ZoneName::new("hall 1")), seconds(7)));
+    assert_eq!(settings.written_folders(), ["/srv/site", "/srv/mailferry"].map(PathBuf::from), "each once");
+    assert_eq!((settings.zone.clone(), settings.resolve_interval), (Some(ZoneName::new("hall 1")), seconds(7)));
+    let name = |text: &str| Some(text.to_owned());
+    let expected = privileges::Settings { user: name("mail ferry"), group: name("mail") };
+    assert_eq!((settings.privileges, settings.sandbox), (expected, false));
     assert_eq!(settings.islands, islands());
 }
 

@@ -249,6 +249,8 @@ fn settings(spec: &Spec, dir: &TempDir, certificate: CertificateFiles) -> Settin
                 file: None,
             },
         },
+        privileges: mailferry::privileges::Settings::default(),
+        sandbox: false,
         zone: None,
         resolve_interval: Duration::from_secs(30),
         islands: vec![

@@ -1,7 +1,7 @@
 //! The keys of `[server]`, `[log]` and `[tls]`. Data only: nothing is read or decided here.
 
 use super::Absent::{Default, Refused, Unset};
-use super::Kind::{Choice, Tables, Text, Texts};
+use super::Kind::{Choice, Switch, Tables, Text, Texts};
 use super::{DAY, Form, HOUR, MINUTE, Section, key, up_to, zero_up_to};
 
 /// `[server]`
@@ -11,6 +11,22 @@ pub static SERVER: Section = Section {
     meaning: "What all listeners share.",
     keys: &[
         key("hostname", Text, Refused("\"mail.example.net\""), "The name that clients see in greetings."),
+        key(
+            "user",
+            Text,
+            Unset,
+            "Who mailferry is once it has started, where root starts it: a user that can read the files which this one \
+             names. Of root's rights one is left, to listen below port 1024. Without it mailferry stays who started it.",
+        ),
+        key("group", Text, Unset, "The user's group, instead of its primary one. Only with `user`."),
+        key(
+            "sandbox",
+            Switch,
+            Default("true"),
+            "Whether mailferry shuts itself in as far as the kernel has the means: writes only below the folders of files \
+             that it keeps, starts no program, and is denied calls of the kernel that it never makes. The log says at the \
+             start what is in force.",
+        ),
         key(
             "login_timeout",
             up_to(HOUR),
