@@ -72,7 +72,19 @@ const FLOORS: [(&str, &[&str]); 23] = [
     ("import", &["config"]),
     (
         "cli",
-        &["admin", "import", "app", "config", "directory", "routing", "usernames", "names", "logging", "privileges", "sandbox"],
+        &[
+            "admin",
+            "import",
+            "app",
+            "config",
+            "directory",
+            "routing",
+            "usernames",
+            "names",
+            "logging",
+            "privileges",
+            "sandbox",
+        ],
     ),
     (
         "testkit",

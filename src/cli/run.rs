@@ -67,7 +67,10 @@ fn shut_in(settings: &Settings) -> Result<Report, ExitCode> {
     if let Files::Restricted { absent, .. } = &report.files {
         // Whoever misses one warns.
         for folder in absent {
-            info!(?folder, "a folder for files that mailferry writes is not there: none is written in it until the next start");
+            info!(
+                ?folder,
+                "a folder for files that mailferry writes is not there: none is written in it until the next start"
+            );
         }
     }
     info!(sandbox = %report, "rights");

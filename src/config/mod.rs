@@ -34,7 +34,8 @@ pub use warnings::warnings;
 
 use crate::names::ZoneName;
 use crate::{
-    admin as admins, directory as directories, limits as counts, logging, net, privileges, routing, server as listeners, session,
+    admin as admins, directory as directories, limits as counts, logging, net, privileges, routing,
+    server as listeners, session,
 };
 use document::Notes;
 use files::NamedFile;

@@ -20,6 +20,7 @@ mod malice;
 mod node;
 mod pipelining;
 mod pop3;
+mod privileges;
 mod probes;
 mod process;
 mod proxy;

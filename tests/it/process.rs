@@ -1,10 +1,11 @@
 //! The real program as a process of its own: for what only a process has, its memory and its descriptors.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -39,15 +40,26 @@ impl Process {
 
     /// The same, with more lines in `[server]`, and sections behind it.
     pub async fn start_with(node: u16, descriptors: (u32, u32), server: &str) -> Self {
-        Self::start_in(node, descriptors, server, &[]).await
+        Self::start_in(node, descriptors, server, &[], |_| ()).await
     }
 
     /// A mailferry that tells systemd of itself at this socket.
     pub async fn start_notifying(node: u16, socket: &Path) -> Self {
-        Self::start_in(node, (500, 500), "", &[("NOTIFY_SOCKET", socket)]).await
+        Self::start_in(node, (500, 500), "", &[("NOTIFY_SOCKET", socket)], |_| ()).await
     }
 
-    async fn start_in(node: u16, descriptors: (u32, u32), server: &str, environment: &[(&str, &Path)]) -> Self {
+    /// After something was done with the folder of its files. Listeners among the sections come before ours.
+    pub async fn start_prepared(node: u16, descriptors: (u32, u32), server: &str, prepare: impl FnOnce(&Path)) -> Self {
+        Self::start_in(node, descriptors, server, &[], prepare).await
+    }
+
+    async fn start_in(
+        node: u16,
+        descriptors: (u32, u32),
+        server: &str,
+        environment: &[(&str, &Path)],
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let dir = TempDir::new().unwrap();
         fs::write(dir.path().join("users"), "alice a\n").unwrap();
         let files = certificate(&dir, "localhost");
@@ -67,6 +79,7 @@ impl Process {
             listener("implicit", ""),
         );
         fs::write(dir.path().join("proxy.toml"), text).unwrap();
+        prepare(dir.path());
         let (soft, hard) = descriptors;
         let mut child = Command::new("sh")
             .arg("-c")
@@ -85,8 +98,9 @@ impl Process {
         let mut process = Self { child, addresses: Vec::new(), tls, log, dir };
         process.logged(&["\"message\":\"ready\""]).await;
         let address = |line: String| line.split("\"address\":\"").nth(1)?.split('"').next()?.parse().ok();
-        process.addresses = process.lines(&["\"message\":\"listening\""]).into_iter().filter_map(address).collect();
-        assert_eq!(process.addresses.len(), 3);
+        let all = process.lines(&["\"message\":\"listening\""]).into_iter().filter_map(address);
+        let all: Vec<SocketAddr> = all.collect();
+        process.addresses = all[all.len().checked_sub(3).unwrap()..].to_vec();
         process
     }
 
@@ -113,6 +127,34 @@ impl Process {
     fn signal(&self, signal: rustix::process::Signal) {
         let process = rustix::process::Pid::from_raw(self.child.id() as i32).unwrap();
         rustix::process::kill_process(process, signal).unwrap();
+    }
+
+    /// The folder of its files.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Stops it as the system does, and waits until it has.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.terminate();
+        self.child.wait().unwrap()
+    }
+
+    /// The values of this field, of each thread once.
+    pub fn of_threads(&self, field: &str) -> BTreeSet<String> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let value = |thread: std::io::Result<fs::DirEntry>| {
+            let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap().to_owned();
+            line.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        threads.map(value).collect()
+    }
+
+    /// Its warnings, but that it is root, which it may be in a test.
+    pub fn warnings(&self) -> Vec<String> {
+        let all = self.lines(&["\"level\":\"WARN\""]);
+        all.into_iter().filter(|line| !line.contains("this process stays root")).collect()
     }
 
     pub fn client_tls(&self) -> Arc<rustls::ClientConfig> {

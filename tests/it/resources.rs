@@ -336,7 +336,7 @@ async fn with_few_descriptors_two_hundred_clients_are_told_and_nobody_is_left_ha
     }
     assert!(greeted as u64 >= clients, "{greeted}");
     assert!(process.descriptors() < 64);
-    let told = process.lines(&["\"level\":\"WARN\""]);
+    let told = process.warnings();
     assert!(told.len() <= 1 && process.lines(&["\"level\":\"ERROR\""]).is_empty(), "{told:#?}");
     // Those who were sent away are heard of in their own records only.
     drop(crowd);
@@ -358,7 +358,7 @@ async fn without_any_descriptor_clients_are_told_as_well() {
         let line = first_line(socket).await;
         assert!(line.starts_with("* BYE [UNAVAILABLE] "), "{line}");
     }
-    assert_eq!(process.lines(&["\"level\":\"WARN\""]).len(), 1);
+    assert_eq!(process.warnings().len(), 1);
     assert!(process.lines(&["\"level\":\"ERROR\""]).is_empty());
     process.give_descriptors();
     logs_in(&process, 1000).await;
