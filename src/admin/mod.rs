@@ -18,6 +18,7 @@ pub mod view;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use self::socket::Bound;
@@ -48,6 +49,18 @@ pub struct Socket {
     pub is_demanded: bool,
 }
 
+/// An operator's order to read the configuration again, for whoever can do that: nobody on this floor. Dropped without
+/// an answer: mailferry stops.
+pub struct Reload(oneshot::Sender<Result<view::Reloaded, String>>);
+
+impl Reload {
+    /// Tells what came of it, or why the file, without a problem of its own, could not be taken up. An operator who is
+    /// gone does not hear it.
+    pub fn answer(self, outcome: Result<view::Reloaded, String>) {
+        let _ = self.0.send(outcome);
+    }
+}
+
 /// The operator's way in, open and not yet served.
 pub struct Admin {
     settings: Settings,
@@ -60,6 +73,7 @@ struct Desk {
     context: Arc<Context>,
     settings: Settings,
     states: tokio::sync::Mutex<StateFile>,
+    reloads: mpsc::Sender<Reload>,
     drain: Drain,
 }
 
@@ -86,12 +100,13 @@ impl Admin {
         Ok(Self { settings: settings.clone(), socket, states })
     }
 
-    /// Answers until told to stop.
-    pub async fn serve(self, context: Arc<Context>, drain: Drain) {
+    /// Answers until told to stop. Orders to read the configuration again go to `reloads`, and wait for their place there
+    /// as long as their connections may last.
+    pub async fn serve(self, context: Arc<Context>, reloads: mpsc::Sender<Reload>, drain: Drain) {
         let Self { settings, socket, states } = self;
         let Some(socket) = socket else { return };
         let states = tokio::sync::Mutex::new(states);
-        let desk = Desk { context, settings, states, drain: drain.clone() };
+        let desk = Desk { context, settings, states, reloads, drain: drain.clone() };
         serve::serve(socket, routes::router(Arc::new(desk)), drain).await;
     }
 }

@@ -4,17 +4,18 @@
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{Level, info, warn};
 
-use super::Desk;
 use super::people::Selection;
 use super::routes::Refusal;
 use super::serve::Operator;
 use super::sight::{OPERATOR_STATES, Unknown, in_service, operator_word, path_of};
 use super::view::{
-    FailBackOrder, FailedBack, FlushOrder, Flushed, Kick, Kicked, LevelOrder, Levels, NodeOrder, NodeState,
+    FailBackOrder, FailedBack, FlushOrder, Flushed, Kick, Kicked, LevelOrder, Levels, NodeOrder, NodeState, Reloaded,
 };
+use super::{Desk, Reload};
 use crate::logging::{self, LevelError, MODULES};
 use crate::names::{Protocol, SessionId, UserName};
 use crate::near::nearest;
@@ -99,6 +100,14 @@ impl Desk {
         }
         info!(uid = by.uid, pid = by.pid, user = typed.to_string(), flushed, "operator: flush");
         Ok(Flushed { flushed })
+    }
+
+    pub(super) async fn reload(&self, by: Operator) -> Result<Reloaded, Refusal> {
+        info!(uid = by.uid, pid = by.pid, "operator: reload");
+        let (answer, answered) = oneshot::channel();
+        let stops = || Refusal::failed("mailferry stops".to_owned());
+        self.reloads.send(Reload(answer)).await.map_err(|_| stops())?;
+        answered.await.map_err(|_| stops())?.map_err(Refusal::failed)
     }
 
     pub(super) fn set_level(order: &LevelOrder, by: Operator) -> Result<Levels, Refusal> {

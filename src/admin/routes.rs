@@ -71,7 +71,7 @@ impl IntoResponse for Refusal {
 }
 
 /// Every method and path, and who answers.
-fn routes() -> [(Method, &'static str, MethodRouter<Arc<Desk>>); 10] {
+fn routes() -> [(Method, &'static str, MethodRouter<Arc<Desk>>); 11] {
     [
         (Method::GET, "/v1/status", get(status)),
         (Method::GET, "/v1/islands", get(islands)),
@@ -81,6 +81,7 @@ fn routes() -> [(Method, &'static str, MethodRouter<Arc<Desk>>); 10] {
         (Method::POST, "/v1/node", post(node)),
         (Method::POST, "/v1/fail-back", post(fail_back)),
         (Method::POST, "/v1/flush", post(flush)),
+        (Method::POST, "/v1/reload", post(reload)),
         (Method::GET, "/v1/levels", get(levels)),
         (Method::POST, "/v1/levels", post(set_level)),
     ]
@@ -153,6 +154,10 @@ async fn fail_back(State(desk): At, Extension(by): By, order: Said<FailBackOrder
 
 async fn flush(State(desk): At, Extension(by): By, order: Said<FlushOrder>) -> Answer {
     json(desk.flush(&order?.0, by).await?)
+}
+
+async fn reload(State(desk): At, Extension(by): By) -> Answer {
+    json(desk.reload(by).await?)
 }
 
 async fn levels() -> Answer {

@@ -83,7 +83,7 @@ pub(super) async fn serve(bound: Bound, router: Router, drain: Drain) {
 }
 
 /// The connections that there are. Where there is no place, the oldest makes one, but never before its patience is over:
-/// every question is answered in less.
+/// every question but a long reload is answered in less, and that one comes to its end without its asker.
 struct Places {
     all: Arc<Semaphore>,
     /// In the order of their beginning. Dropping the word ends the connection.

@@ -1,7 +1,8 @@
 //! Settings → running parts: the only place that knows everything.
 //!
 //! `parts` does what can fail, before anything is used; `running` starts it, or puts it in the place of what runs;
-//! `reload` is the way from a file to that swap, and `certificates` from a changed certificate. `files` and `capacity` are
+//! `reload` is the way from a file to that swap, `told` says what came of it to an operator, and `certificates` is the
+//! way from a changed certificate. `files` and `capacity` are
 //! what they look at, `notify` tells systemd.
 
 mod capacity;
@@ -11,11 +12,14 @@ pub mod notify;
 mod parts;
 mod reload;
 mod running;
+mod told;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -30,6 +34,9 @@ use crate::net::tls::CertificateError;
 
 /// How long sessions may take to end when mailferry stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Operators' orders to reload that wait behind the one that is carried out. More wait at their connections.
+const RELOADS_WAITING: usize = 1;
 
 /// Why mailferry does not start, or a new configuration is not taken up.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +68,7 @@ pub struct App {
     /// Where it listened at its start.
     addresses: Vec<SocketAddr>,
     reloader: Reloader,
+    reloads: mpsc::Receiver<admin::Reload>,
     stop: drain::Signal,
 }
 
@@ -73,11 +81,12 @@ impl App {
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let parts = parts::prepare(settings, None)?;
         let (stop, drain) = drain::channel();
-        let running = Running::start(parts, drain.clone())?;
+        let (ordered, reloads) = mpsc::channel(RELOADS_WAITING);
+        let running = Running::start(parts, ordered, drain.clone())?;
         let addresses = running.addresses();
         let reloader = Reloader::new(running);
         tokio::spawn(certificates::watch(reloader.clone(), drain));
-        Ok(Self { addresses, reloader, stop })
+        Ok(Self { addresses, reloader, reloads, stop })
     }
 
     /// Where it listened at its start, in the order of the configuration. [`Reloader::addresses`] is where it does now.
@@ -88,6 +97,13 @@ impl App {
     /// For changing its configuration.
     pub fn reloader(&self) -> &Reloader {
         &self.reloader
+    }
+
+    /// Reads the file again for the next operator who orders it at the socket, and answers him. Whoever drops this before an
+    /// operator has come has lost nothing. Waits for ever where no operator can come.
+    pub async fn reload_for_operator(&mut self, path: &Path) {
+        let Some(order) = self.reloads.recv().await else { return std::future::pending().await };
+        order.answer(told::told(path, self.reloader.reload(path).await));
     }
 
     /// Stops accepting, ends all sessions and waits for their records, for at most 10 seconds. No reload begins any more.

@@ -7,13 +7,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::info;
 
 use super::StartError;
 use super::capacity::{self, Capacity};
 use super::parts::{Made, Parts, Socket};
-use crate::admin::Admin;
+use crate::admin::{self, Admin};
 use crate::config::Settings;
 use crate::directory::Directory;
 use crate::drain::{self, Drain};
@@ -54,11 +55,12 @@ struct Watched {
 }
 
 impl Running {
-    /// Starts everything. Must be called inside a tokio runtime.
+    /// Starts everything. Operators' orders to read the configuration again go to `reloads`. Must be called inside a tokio
+    /// runtime.
     ///
     /// # Errors
     /// The operator's socket cannot be had; nothing has been accepted then.
-    pub(super) fn start(parts: Parts, drain: Drain) -> Result<Self, StartError> {
+    pub(super) fn start(parts: Parts, reloads: mpsc::Sender<admin::Reload>, drain: Drain) -> Result<Self, StartError> {
         let Parts { made, sockets, .. } = parts;
         let settings = &made.settings;
         let Capacity { possible, clients } = capacity::reckon(settings);
@@ -74,7 +76,7 @@ impl Running {
         let context = Arc::new(Context::new(site, Limits::new(settings.limits.clone(), possible), run));
         let site = context.site();
         let admin = Admin::open(&settings.admin, &site.islands)?;
-        tokio::spawn(admin.serve(Arc::clone(&context), drain.clone()));
+        tokio::spawn(admin.serve(Arc::clone(&context), reloads, drain.clone()));
         let (lookups, keeper) = (refresh(&site, &drain), keep(&site.directory, &drain, None));
         let new = sockets.into_iter().filter_map(|socket| match socket {
             Socket::Kept(_) => None,

@@ -59,7 +59,11 @@ impl Asking {
         let given = query.iter().filter_map(|(name, value)| Some(format!("{name}={}", encoded(value.as_ref()?))));
         let query = given.collect::<Vec<_>>().join("&");
         let uri = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
-        self.ask(Request::builder().method(Method::GET).uri(uri), Vec::new(), show)
+        let (answered, is_shown) = self.ask(Request::builder().method(Method::GET).uri(uri), Vec::new())?;
+        if is_shown {
+            show(answered);
+        }
+        Ok(ExitCode::SUCCESS)
     }
 
     /// Orders something, and shows the answer.
@@ -71,15 +75,33 @@ impl Asking {
     ) -> Result<ExitCode, ExitCode> {
         let body = serde_json::to_vec(order).map_err(|error| failed(&error))?;
         let request = Request::builder().method(Method::POST).uri(path).header("content-type", "application/json");
-        self.ask(request, body, show)
+        let (answered, is_shown) = self.ask(request, body)?;
+        if is_shown {
+            show(answered);
+        }
+        Ok(ExitCode::SUCCESS)
     }
 
+    /// Gives an order of no words whose answer has the exit code in it.
+    pub(super) fn order<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        show: impl FnOnce(&T),
+        code: impl FnOnce(&T) -> ExitCode,
+    ) -> Result<ExitCode, ExitCode> {
+        let (answered, is_shown) = self.ask(Request::builder().method(Method::POST).uri(path), Vec::new())?;
+        if is_shown {
+            show(&answered);
+        }
+        Ok(code(&answered))
+    }
+
+    /// The answer, and whether it is still to be shown: with `--json` it is printed here.
     fn ask<T: DeserializeOwned>(
         &self,
         request: hyper::http::request::Builder,
         body: Vec<u8>,
-        show: impl FnOnce(T),
-    ) -> Result<ExitCode, ExitCode> {
+    ) -> Result<(T, bool), ExitCode> {
         let socket = self.socket()?;
         let request = request.header("host", "mailferry").body(Body::from(body)).map_err(|error| failed(&error))?;
         let asked = runtime()?.block_on(async { timeout(TIMEOUT, exchange(&socket, request)).await });
@@ -101,10 +123,8 @@ impl Asking {
         let answered: T = serde_json::from_slice(&answer).map_err(|error| failed(&error))?;
         if self.json {
             say(&String::from_utf8_lossy(&answer));
-        } else {
-            show(answered);
         }
-        Ok(ExitCode::SUCCESS)
+        Ok((answered, !self.json))
     }
 
     fn refused(&self, status: StatusCode, answer: &[u8]) -> ExitCode {

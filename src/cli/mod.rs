@@ -11,6 +11,7 @@ mod levels;
 mod node;
 mod pages;
 mod print;
+mod reload;
 mod route;
 mod run;
 mod sessions;
@@ -210,6 +211,18 @@ enum Command {
         #[command(flatten)]
         asking: Asking,
     },
+    /// Let the running mailferry read its configuration again, and say what has changed and what needs a restart.
+    ///
+    /// It reads the file that it was started with, as at SIGHUP; `--config` only names the socket. A file with problems
+    /// changes nothing, and all of them are told. While the file has problems, its socket may not be found in it:
+    /// `--socket` names it then, where it is not the default.
+    ///
+    /// Exit codes: 0 done, 78 the file has problems, 70 it could not be taken up, as where an address cannot be listened
+    /// on, 69 no mailferry listens there, or it has not answered yet, 77 not permitted, 2 wrong arguments.
+    Reload {
+        #[command(flatten)]
+        asking: Asking,
+    },
     /// Show or change what is logged, until the next start: `debug`, or `session=trace` for one module.
     ///
     /// Levels: error, warn, info, debug, trace. One for all forgets those of modules.
@@ -253,6 +266,7 @@ pub fn main(threads_may_begin: impl FnOnce()) -> ExitCode {
         Command::Maintenance { node, asking } => node::set(&node, "maintenance", &asking),
         Command::FailBack { island, asking } => node::fail_back(&island, &asking),
         Command::Flush { user, asking } => flush::flush(user, &asking),
+        Command::Reload { asking } => reload::reload(&asking),
         Command::LogsLevel { order, asking } => levels::level(order.as_deref(), &asking),
         Command::Completions { shell } => Ok(pages::completions(shell)),
         Command::Man { folder } => pages::man(folder.as_deref()),

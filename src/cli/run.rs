@@ -26,19 +26,27 @@ pub(super) fn run(path: &Path, threads_may_begin: impl FnOnce()) -> Result<ExitC
         let (mut terminate, mut interrupt) =
             (listen_for(SignalKind::terminate())?, listen_for(SignalKind::interrupt())?);
         let mut hangup = listen_for(SignalKind::hangup())?;
-        let app = App::start(settings).map_err(|error| start_failed(&error))?;
+        let mut app = App::start(settings).map_err(|error| start_failed(&error))?;
         notify::ready();
         let reloads = async {
-            while hangup.recv().await.is_some() {
-                // What came of it is in the log.
-                let _ = app.reloader().reload(path).await;
-            }
-            std::future::pending::<()>().await;
+            let reloader = app.reloader().clone();
+            let signals = async {
+                while hangup.recv().await.is_some() {
+                    // What came of it is in the log.
+                    let _ = reloader.reload(path).await;
+                }
+            };
+            let orders = async {
+                loop {
+                    app.reload_for_operator(path).await;
+                }
+            };
+            tokio::join!(signals, orders)
         };
         let name = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
-            () = reloads => "SIGHUP",
+            ((), ()) = reloads => "SIGHUP",
         };
         notify::stopping();
         info!(signal = name, "stopping");

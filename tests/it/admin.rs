@@ -3,5 +3,6 @@
 mod commands;
 mod description;
 mod orders;
+mod reload;
 mod site;
 mod socket;

@@ -215,6 +215,7 @@ async fn completions_and_man_pages_know_every_command() {
         "maintenance",
         "fail-back",
         "flush",
+        "reload",
         "logs-level",
         "completions",
         "man",

@@ -72,7 +72,7 @@ async fn every_answer_is_what_is_described() {
     let (_left, _right, folder) = site().await;
     let running = folder.run().await;
     let _clients = (running.log_in("alice").await, running.log_in("bob").await);
-    let questions: [(&str, &str, Option<Value>, u16); 26] = [
+    let questions: [(&str, &str, Option<Value>, u16); 27] = [
         ("GET", "/v1/status", None, 200),
         ("GET", "/v1/islands", None, 200),
         ("GET", "/v1/sessions", None, 200),
@@ -99,6 +99,7 @@ async fn every_answer_is_what_is_described() {
         ("POST", "/v1/fail-back", Some(json!({"island": "c"})), 404),
         ("POST", "/v1/flush", Some(json!({})), 200),
         ("POST", "/v1/flush", Some(json!({"user": ""})), 400),
+        ("POST", "/v1/reload", None, 200),
     ];
     let mut asked = BTreeSet::new();
     for (method, path, body, expected) in questions {
@@ -106,6 +107,16 @@ async fn every_answer_is_what_is_described() {
         assert_eq!(status, expected, "{method} {path}: {answer}");
         asked.insert(format!("{} {}", method.to_lowercase(), path.split('?').next().unwrap()));
     }
+    folder.replace("mail.example.net", "new.example.net");
+    folder.replace("format = \"json\"", "format = \"text\"");
+    let (_, changed) = compared(&running, "POST", "/v1/reload", None).await;
+    assert_eq!(
+        (&changed["changes"][0]["section"], &changed["restart"][0]["key"]),
+        (&json!("server"), &json!("log.format"))
+    );
+    folder.replace("new.example.net", "bad name");
+    let (_, refused) = compared(&running, "POST", "/v1/reload", None).await;
+    assert_eq!((&refused["done"], &refused["problems"][0]["line"]), (&json!(false), &json!(2)));
     let document = description();
     let paths = document["paths"].as_object().unwrap();
     let described = paths

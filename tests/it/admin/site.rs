@@ -161,7 +161,7 @@ pub struct Running<'a> {
     folder: &'a Folder,
     child: Child,
     pub log: Log,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Running<'_> {
