@@ -143,8 +143,8 @@ impl Asking {
         })
     }
 
-    /// The socket that was named, or that the configuration names. A configuration that cannot be read, as by an operator
-    /// who may not see it, says what the default says.
+    /// The socket that was named, or that the configuration names, whatever else is wrong there. A configuration that cannot
+    /// be read, as by an operator who may not see it, says what the default says.
     fn socket(&self) -> Result<PathBuf, ExitCode> {
         if let Some(socket) = &self.socket {
             return Ok(socket.clone());
@@ -158,8 +158,8 @@ impl Asking {
                 return Err(ExitCode::from(EXIT_USAGE));
             }
         };
-        let Ok(settings) = config::parse(&self.config.display().to_string(), &text) else { return Ok(default()) };
-        settings.admin.socket.map(|socket| socket.path).ok_or_else(|| {
+        let Some(admin) = config::admin(&self.config.display().to_string(), &text) else { return Ok(default()) };
+        admin.socket.map(|socket| socket.path).ok_or_else(|| {
             complain(&format!("{}: `socket` in [admin] is \"off\"", self.config.display()));
             ExitCode::from(EXIT_UNAVAILABLE)
         })

@@ -214,8 +214,7 @@ enum Command {
     /// Let the running mailferry read its configuration again, and say what has changed and what needs a restart.
     ///
     /// It reads the file that it was started with, as at SIGHUP; `--config` only names the socket. A file with problems
-    /// changes nothing, and all of them are told. While the file has problems, its socket may not be found in it:
-    /// `--socket` names it then, where it is not the default.
+    /// changes nothing, and all of them are told.
     ///
     /// Exit codes: 0 done, 78 the file has problems, 70 it could not be taken up, as where an address cannot be listened
     /// on, 69 no mailferry listens there, or it has not answered yet, 77 not permitted, 2 wrong arguments.

@@ -135,6 +135,14 @@ pub fn parse(name: &str, text: &str) -> Result<Settings, Report> {
     finish(name, text, settings, problems)
 }
 
+/// What a text says of the operator's way in, whatever else is wrong with it, and what it says by default where nothing of
+/// that can be made out. `None`: just that is wrong. Touches no file.
+pub fn admin(name: &str, text: &str) -> Option<admins::Settings> {
+    let notes = Notes::new(name);
+    let (table, _) = syntax::parse(text);
+    admin::read(&table, &notes)
+}
+
 /// The settings are `None` only where there are problems.
 fn read(name: &str, text: &str) -> (Option<Settings>, Vec<Problem>, Vec<NamedFile>) {
     let notes = Notes::new(name);

@@ -2,14 +2,8 @@
 
 use serde_json::json;
 
-use super::site::{Done, Running, site};
+use super::site::{Running, site};
 use crate::client::Client;
-
-/// The socket is named, because a file with problems does not say where it is.
-async fn reload(running: &Running<'_>, more: &[&str]) -> Done {
-    let socket = running.socket().display().to_string();
-    running.command(&[&["reload", "--socket", &socket], more].concat()).await
-}
 
 /// What a client reads first.
 async fn greeting(running: &Running<'_>) -> String {
@@ -45,7 +39,7 @@ async fn a_file_with_problems_ends_with_78_tells_all_of_them_and_changes_nothing
     folder.replace("mail.example.net", "new.example.net");
     folder.replace("fail_back = \"manual\"", "fail_back = \"perhaps\"");
     folder.replace("interval = \"1h\"", "interval = \"often\"");
-    let refused = reload(&running, &[]).await;
+    let refused = running.command(&["reload"]).await;
     assert_eq!((refused.code, refused.out.as_str()), (78, ""), "{}", refused.err);
     let begin = format!("{file}:");
     let problems = refused.err.lines().filter(|line| line.starts_with(&begin) && line.contains(": ")).count();
@@ -53,7 +47,7 @@ async fn a_file_with_problems_ends_with_78_tells_all_of_them_and_changes_nothing
     assert!(refused.err.contains("  help: "), "{}", refused.err);
     assert!(refused.err.ends_with(&format!("{file}: not reloaded: everything is as it was\n")), "{}", refused.err);
     assert!(greeting(&running).await.contains("mail.example.net"));
-    let refused = reload(&running, &["--json"]).await;
+    let refused = running.command(&["reload", "--json"]).await;
     let json: serde_json::Value = serde_json::from_str(&refused.out).unwrap();
     assert_eq!((refused.code, &json["done"], &json["changes"]), (78, &json!(false), &json!([])));
     let text = std::fs::read_to_string(&file).unwrap();
@@ -90,7 +84,7 @@ async fn what_cannot_be_taken_up_ends_with_70_and_nobody_there_with_69() {
     let taken = format!("127.0.0.1:{}", left.port);
     folder.replace("mail.example.net", "new.example.net");
     folder.replace("127.0.0.1:0", &taken);
-    let refused = reload(&running, &[]).await;
+    let refused = running.command(&["reload"]).await;
     assert_eq!((refused.code, refused.out.as_str()), (70, ""), "{}", refused.err);
     let begin = format!("not reloaded, everything is as it was: cannot listen on {taken}: ");
     assert!(refused.err.starts_with(&begin), "{}", refused.err);
