@@ -17,6 +17,7 @@ mod told;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -31,6 +32,7 @@ use crate::config::Settings;
 use crate::directory;
 use crate::drain;
 use crate::net::tls::CertificateError;
+use crate::session::Context;
 
 /// How long sessions may take to end when mailferry stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,6 +71,7 @@ pub struct App {
     addresses: Vec<SocketAddr>,
     reloader: Reloader,
     reloads: mpsc::Receiver<admin::Reload>,
+    context: Arc<Context>,
     stop: drain::Signal,
 }
 
@@ -83,10 +86,10 @@ impl App {
         let (stop, drain) = drain::channel();
         let (ordered, reloads) = mpsc::channel(RELOADS_WAITING);
         let running = Running::start(parts, ordered, drain.clone())?;
-        let addresses = running.addresses();
+        let (addresses, context) = (running.addresses(), Arc::clone(&running.context));
         let reloader = Reloader::new(running);
         tokio::spawn(certificates::watch(reloader.clone(), drain));
-        Ok(Self { addresses, reloader, reloads, stop })
+        Ok(Self { addresses, reloader, reloads, context, stop })
     }
 
     /// Where it listened at its start, in the order of the configuration. [`Reloader::addresses`] is where it does now.
@@ -108,7 +111,8 @@ impl App {
 
     /// Stops accepting, ends all sessions and waits for their records, for at most 10 seconds. No reload begins any more.
     pub async fn stop(self) {
-        let Self { reloader, stop, .. } = self;
+        let Self { reloader, stop, context, .. } = self;
+        context.standing.drain();
         let ended = async {
             // A reload that is under way comes to its end first.
             tokio::join!(stop.stop(), reloader.end());

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 
-use super::{Challenges, Registry, Settings};
+use super::{Challenges, Registry, Settings, Standing};
 use crate::directory::Directory;
 use crate::limits::Limits;
 use crate::names::{IslandName, SessionId};
@@ -25,6 +25,8 @@ pub struct Context {
     pub challenges: Challenges,
     /// All sessions in the relay.
     pub registry: Registry,
+    /// Whether new clients are wanted.
+    pub standing: Standing,
     /// Whether the operator was told that refusals come too late for `auth_failure_delay`.
     pub late_refusal_told: AtomicBool,
     site: ArcSwap<Site>,
@@ -56,6 +58,7 @@ impl Context {
             limits,
             challenges: Challenges::default(),
             registry: Registry::default(),
+            standing: Standing::default(),
             late_refusal_told: AtomicBool::new(false),
             site: ArcSwap::from_pointee(site),
             run,

@@ -26,6 +26,7 @@ mod record;
 pub mod registry;
 mod relay;
 pub(crate) mod signal;
+mod standing;
 pub(crate) mod wire;
 
 use std::net::SocketAddr;
@@ -48,6 +49,7 @@ use self::origin::Login;
 use self::record::Record;
 pub use self::registry::Registry;
 use self::relay::Relay;
+pub use self::standing::Standing;
 use crate::drain::{Drain, Ear};
 use crate::limits::{Eviction, Guess, Limits, Slot};
 use crate::names::UserName;
