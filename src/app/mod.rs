@@ -2,7 +2,7 @@
 //!
 //! `parts` does what can fail, before anything is used; `running` starts it, or puts it in the place of what runs;
 //! `reload` is the way from a file to that swap, `told` says what came of it to an operator, and `certificates` is the
-//! way from a changed certificate. `files` and `capacity` are
+//! way from a changed certificate. `serve` waits for whatever wants a reload, or the end. `files` and `capacity` are
 //! what they look at, `notify` tells systemd.
 
 mod capacity;
@@ -12,11 +12,11 @@ pub mod notify;
 mod parts;
 mod reload;
 mod running;
+mod serve;
 mod told;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use tracing::warn;
 pub use self::parts::open_directory;
 pub use self::reload::{ReloadError, Reloader};
 use self::running::Running;
+pub use self::serve::{Signals, Why};
 use crate::admin;
 use crate::config::Settings;
 use crate::directory;
@@ -100,13 +101,6 @@ impl App {
     /// For changing its configuration.
     pub fn reloader(&self) -> &Reloader {
         &self.reloader
-    }
-
-    /// Reads the file again for the next operator who orders it at the socket, and answers him. Whoever drops this before an
-    /// operator has come has lost nothing. Waits for ever where no operator can come.
-    pub async fn reload_for_operator(&mut self, path: &Path) {
-        let Some(order) = self.reloads.recv().await else { return std::future::pending().await };
-        order.answer(told::told(path, self.reloader.reload(path).await));
     }
 
     /// Stops accepting, ends all sessions and waits for their records, for at most 10 seconds. No reload begins any more.

@@ -3,11 +3,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::{load, runtime, start_failed};
-use crate::app::{App, notify};
+use crate::app::{App, Signals, notify};
 use crate::config::Settings;
 use crate::logging;
 use crate::privileges::{self, Identity};
@@ -22,34 +21,12 @@ pub(super) fn run(path: &Path, threads_may_begin: impl FnOnce()) -> Result<ExitC
     threads_may_begin();
     let runtime = runtime()?;
     let done = runtime.block_on(async {
-        let listen_for = |kind| signal(kind).map_err(|error| start_failed(&error));
-        let (mut terminate, mut interrupt) =
-            (listen_for(SignalKind::terminate())?, listen_for(SignalKind::interrupt())?);
-        let mut hangup = listen_for(SignalKind::hangup())?;
+        let mut signals = Signals::listen().map_err(|error| start_failed(&error))?;
         let mut app = App::start(settings).map_err(|error| start_failed(&error))?;
         notify::ready();
-        let reloads = async {
-            let reloader = app.reloader().clone();
-            let signals = async {
-                while hangup.recv().await.is_some() {
-                    // What came of it is in the log.
-                    let _ = reloader.reload(path).await;
-                }
-            };
-            let orders = async {
-                loop {
-                    app.reload_for_operator(path).await;
-                }
-            };
-            tokio::join!(signals, orders)
-        };
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-            ((), ()) = reloads => "SIGHUP",
-        };
+        let why = app.serve(path, &mut signals).await;
         notify::stopping();
-        info!(signal = name, "stopping");
+        info!(signal = %why, "stopping");
         app.stop().await;
         info!("stopped");
         Ok(ExitCode::SUCCESS)
