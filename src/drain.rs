@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
 
-/// Gives the signal; kept by whoever runs mailferry.
+/// Gives the signal, and before it a word to those who wait for nothing; kept by whoever runs mailferry.
 #[derive(Debug)]
 pub struct Signal(Arc<State>);
 
@@ -33,6 +33,8 @@ const NOWHERE: u32 = u32::MAX;
 /// Whether the signal is given, who holds a drain, and who waits.
 #[derive(Debug, Default)]
 struct State {
+    /// Whether those who wait for nothing may go.
+    is_asked: AtomicBool,
     is_given: AtomicBool,
     told: Notify,
     held: AtomicUsize,
@@ -64,10 +66,26 @@ impl Signal {
     /// Tells every task to come to its end, and waits until all have.
     pub async fn stop(self) {
         self.0.give();
+        self.left().await;
+    }
+
+    /// Tells those who listen by ear that they may come to their end if nobody waits for them.
+    pub fn ask(&self) {
+        self.0.is_asked.store(true, Ordering::Release);
+        self.0.waiting().wake_all();
+    }
+
+    /// Waits until nobody holds a receiver any more. Only one may wait.
+    pub async fn left(&self) {
         while self.0.held.load(Ordering::Acquire) > 0 {
             // Whoever drops the last one leaves word here, also between that look and this wait.
             self.0.none_held.notified().await;
         }
+    }
+
+    /// How many receivers are held.
+    pub fn held(&self) -> usize {
+        self.0.held.load(Ordering::Acquire)
     }
 }
 
@@ -120,14 +138,23 @@ impl Ear {
     /// Ready when the signal is given, or was. Until then the first task that asked is woken by it, which must be the
     /// only one that asks; it may do so in many places.
     pub fn poll_signalled(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_heard(cx, State::is_given)
+    }
+
+    /// Ready when whoever waits for nothing may go, or the signal is given. Woken as [`Self::poll_signalled`] is.
+    pub fn poll_asked(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_heard(cx, State::is_asked)
+    }
+
+    fn poll_heard(&self, cx: &Context<'_>, is_said: impl Fn(&State) -> bool) -> Poll<()> {
         let state = &self.drain.0;
-        if state.is_given() {
+        if is_said(state) {
             return Poll::Ready(());
         }
         if self.place.load(Ordering::Relaxed) == NOWHERE {
             let mut waiting = state.waiting();
-            // Those who wait are woken under this lock, when the signal is given already.
-            if state.is_given() {
+            // Those who wait are woken under this lock, when it is said already.
+            if is_said(state) {
                 return Poll::Ready(());
             }
             self.place.store(waiting.take(cx.waker().clone()).unwrap_or(NOWHERE), Ordering::Relaxed);
@@ -138,6 +165,11 @@ impl Ear {
     /// Returns when the signal is given, or was. See [`Self::poll_signalled`].
     pub async fn signalled(&self) {
         poll_fn(|cx| self.poll_signalled(cx)).await;
+    }
+
+    /// Returns when whoever waits for nothing may go. See [`Self::poll_asked`].
+    pub async fn asked(&self) {
+        poll_fn(|cx| self.poll_asked(cx)).await;
     }
 }
 
@@ -156,10 +188,14 @@ impl State {
         self.is_given.load(Ordering::Acquire)
     }
 
+    fn is_asked(&self) -> bool {
+        self.is_asked.load(Ordering::Acquire) || self.is_given()
+    }
+
     fn give(&self) {
         self.is_given.store(true, Ordering::Release);
         self.told.notify_waiters();
-        // Nobody begins to wait any more.
+        // Nobody begins to wait for it any more.
         self.waiting().wake_all();
     }
 
@@ -247,6 +283,31 @@ mod tests {
         for task in late {
             task.await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_nothing_is_asked_first_and_all_are_told_later() {
+        let (signal, drain) = channel();
+        let ear = drain.clone().ear();
+        let idle = tokio::spawn(async move {
+            ear.asked().await;
+            ear
+        });
+        let busy = listener(&drain);
+        drop(drain);
+        tokio::task::yield_now().await;
+        assert!(!idle.is_finished());
+        signal.ask();
+        let ear = idle.await.unwrap();
+        assert!(poll_fn(|cx| Poll::Ready(ear.poll_signalled(cx).is_pending())).await, "asking tells nobody to end");
+        tokio::task::yield_now().await;
+        assert!(!busy.is_finished());
+        let mut left = Box::pin(signal.left());
+        assert!(poll_fn(|cx| Poll::Ready(left.as_mut().poll(cx).is_pending())).await);
+        drop((left, ear));
+        assert_eq!(signal.held(), 1);
+        signal.stop().await;
+        busy.await.unwrap();
     }
 
     #[tokio::test]

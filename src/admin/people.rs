@@ -9,7 +9,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
-use tokio::time::{Instant, sleep_until};
 
 use super::Desk;
 use super::sight::{Unknown, path_of};
@@ -18,13 +17,11 @@ use crate::names::{Protocol, SessionId, UserName};
 use crate::near::nearest;
 use crate::routing::NodePort;
 use crate::session::registry::Session;
+use crate::session::spread::Spread;
 
 /// Sessions that are told where the question has no limit, and most that it may want.
 const LIMIT: usize = 100;
 pub(super) const LIMIT_MAX: usize = 100_000;
-
-/// So many sessions may end at once.
-const AT_ONCE: usize = 10;
 
 /// Of each kind in `top`.
 const TOP: usize = 10;
@@ -114,10 +111,14 @@ impl Desk {
             }
         };
         self.context.registry.look(select).await;
-        let over = if all.len() > AT_ONCE { over } else { Duration::ZERO };
-        let count = u32::try_from(all.len()).unwrap_or(u32::MAX);
-        let ending = end(all, over / count.max(1));
-        if over.is_zero() {
+        let count = u64::try_from(all.len()).unwrap_or(u64::MAX);
+        let spread = Spread::new(all.len(), over);
+        let ending = spread.each(all, |session| {
+            if let Some(session) = session.upgrade() {
+                session.kick();
+            }
+        });
+        if spread.over().is_zero() {
             ending.await;
         } else {
             let drain = self.drain.clone();
@@ -128,7 +129,7 @@ impl Desk {
                 }
             });
         }
-        (count.into(), over)
+        (count, spread.over())
     }
 
     /// Nobody of this name has a session; perhaps of a similar one.
@@ -170,18 +171,6 @@ impl Desk {
             networks: first(networks, limit),
             nodes: first(nodes, limit),
         }
-    }
-}
-
-/// One after the other.
-async fn end(sessions: Vec<Weak<Session>>, interval: Duration) {
-    let mut due = Instant::now();
-    for session in sessions {
-        sleep_until(due).await;
-        if let Some(session) = session.upgrade() {
-            session.kick();
-        }
-        due += interval;
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `parts` does what can fail, before anything is used; `running` starts it, or puts it in the place of what runs;
 //! `reload` is the way from a file to that swap, `told` says what came of it to an operator, and `certificates` is the
-//! way from a changed certificate. `serve` waits for whatever wants a reload, or the end. `files` and `capacity` are
+//! way from a changed certificate. `serve` waits for whatever wants a reload, or the end, and `stop` is the way
+//! there. `files` and `capacity` are
 //! what they look at, `notify` tells systemd.
 
 mod capacity;
@@ -13,30 +14,26 @@ mod parts;
 mod reload;
 mod running;
 mod serve;
+mod stop;
 mod told;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::timeout;
-use tracing::warn;
 
 pub use self::parts::open_directory;
 pub use self::reload::{ReloadError, Reloader};
 use self::running::Running;
 pub use self::serve::{Signals, Why};
+pub use self::stop::Stopped;
 use crate::admin;
 use crate::config::Settings;
 use crate::directory;
 use crate::drain;
 use crate::net::tls::CertificateError;
 use crate::session::Context;
-
-/// How long sessions may take to end when mailferry stops.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Operators' orders to reload that wait behind the one that is carried out. More wait at their connections.
 const RELOADS_WAITING: usize = 1;
@@ -73,7 +70,10 @@ pub struct App {
     reloader: Reloader,
     reloads: mpsc::Receiver<admin::Reload>,
     context: Arc<Context>,
-    stop: drain::Signal,
+    /// Of all sessions, and of the listeners that begin them.
+    sessions: drain::Signal,
+    /// Of everything else.
+    rest: drain::Signal,
 }
 
 impl App {
@@ -84,13 +84,13 @@ impl App {
     /// Whatever cannot be built or bound; nothing has been accepted then.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let parts = parts::prepare(settings, None)?;
-        let (stop, drain) = drain::channel();
+        let ((sessions, in_sessions), (rest, in_rest)) = (drain::channel(), drain::channel());
         let (ordered, reloads) = mpsc::channel(RELOADS_WAITING);
-        let running = Running::start(parts, ordered, drain.clone())?;
+        let running = Running::start(parts, ordered, in_sessions, in_rest.clone())?;
         let (addresses, context) = (running.addresses(), Arc::clone(&running.context));
         let reloader = Reloader::new(running);
-        tokio::spawn(certificates::watch(reloader.clone(), drain));
-        Ok(Self { addresses, reloader, reloads, context, stop })
+        tokio::spawn(certificates::watch(reloader.clone(), in_rest));
+        Ok(Self { addresses, reloader, reloads, context, sessions, rest })
     }
 
     /// Where it listened at its start, in the order of the configuration. [`Reloader::addresses`] is where it does now.
@@ -101,18 +101,5 @@ impl App {
     /// For changing its configuration.
     pub fn reloader(&self) -> &Reloader {
         &self.reloader
-    }
-
-    /// Stops accepting, ends all sessions and waits for their records, for at most 10 seconds. No reload begins any more.
-    pub async fn stop(self) {
-        let Self { reloader, stop, context, .. } = self;
-        context.standing.drain();
-        let ended = async {
-            // A reload that is under way comes to its end first.
-            tokio::join!(stop.stop(), reloader.end());
-        };
-        if timeout(STOP_TIMEOUT, ended).await.is_err() {
-            warn!("some sessions did not end in time");
-        }
     }
 }

@@ -10,9 +10,17 @@ pub fn ready() {
     send(&[NotifyState::Ready]);
 }
 
+/// systemd waits for so long for the next word of a stop, also beyond `TimeoutStopSec`. In microseconds.
+const PATIENCE: u32 = 30_000_000;
+
 /// mailferry comes to its end.
-pub fn stopping() {
+pub(super) fn stopping() {
     send(&[NotifyState::Stopping]);
+}
+
+/// How far the end is. To be said again within [`PATIENCE`], or systemd kills the process once `TimeoutStopSec` is over.
+pub(super) fn still_stopping(how_far: &str) {
+    send(&[NotifyState::Status(how_far), NotifyState::ExtendTimeoutUsec(PATIENCE)]);
 }
 
 /// A reload has begun. Its end, whatever came of it, is when this is dropped.

@@ -130,10 +130,9 @@ impl Reloader {
         Ok(Some((changes, files)))
     }
 
-    /// Ends what a running configuration needs, and every reload to come.
-    pub(super) async fn end(&self) {
-        // Its tasks hear the signal of all; they are not waited for here.
-        let _running = self.0.running.lock().await.take();
+    /// Ends every reload to come, and gives away what runs.
+    pub(super) async fn end(&self) -> Option<Running> {
+        self.0.running.lock().await.take()
     }
 }
 

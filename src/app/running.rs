@@ -37,7 +37,18 @@ pub(super) struct Running {
     /// Each ends its task when it is dropped.
     lookups: drain::Signal,
     keeper: drain::Signal,
+    /// Held by each session, and by the listeners that begin them.
+    sessions: Drain,
+    /// Held by everything else.
     drain: Drain,
+}
+
+/// What a stopping mailferry still needs for logins that are under way, and nothing that begins a new one. Ends when it is
+/// dropped.
+pub(super) struct Remains {
+    _probes: Vec<Watched>,
+    _lookups: drain::Signal,
+    _keeper: drain::Signal,
 }
 
 /// A listener at work.
@@ -55,12 +66,18 @@ struct Watched {
 }
 
 impl Running {
-    /// Starts everything. Operators' orders to read the configuration again go to `reloads`. Must be called inside a tokio
+    /// Starts everything: each session holds `sessions`, everything else `drain`. Operators' orders to read the configuration
+    /// again go to `reloads`. Must be called inside a tokio
     /// runtime.
     ///
     /// # Errors
     /// The operator's socket cannot be had; nothing has been accepted then.
-    pub(super) fn start(parts: Parts, reloads: mpsc::Sender<admin::Reload>, drain: Drain) -> Result<Self, StartError> {
+    pub(super) fn start(
+        parts: Parts,
+        reloads: mpsc::Sender<admin::Reload>,
+        sessions: Drain,
+        drain: Drain,
+    ) -> Result<Self, StartError> {
         let Parts { made, sockets, .. } = parts;
         let settings = &made.settings;
         let Capacity { possible, clients } = capacity::reckon(settings);
@@ -80,11 +97,12 @@ impl Running {
         let (lookups, keeper) = (refresh(&site, &drain), keep(&site.directory, &drain, None));
         let new = sockets.into_iter().filter_map(|socket| match socket {
             Socket::Kept(_) => None,
-            Socket::New(listener) => Some(open(*listener, &context, &drain)),
+            Socket::New(listener) => Some(open(*listener, &context, &sessions)),
         });
         let listeners = new.collect();
         let islands = settings.islands.len();
-        let mut running = Self { context, made: Arc::new(made), listeners, probes: Vec::new(), lookups, keeper, drain };
+        let (made, probes) = (Arc::new(made), Vec::new());
+        let mut running = Self { context, made, listeners, probes, lookups, keeper, sessions, drain };
         running.watch_nodes();
         info!(version = env!("CARGO_PKG_VERSION"), islands, clients, "ready");
         Ok(running)
@@ -124,7 +142,7 @@ impl Running {
         let mut left: Vec<_> = std::mem::take(&mut self.listeners).into_iter().map(Some).collect();
         for ((socket, listener), tls) in sockets.into_iter().zip(&settings.listeners).zip(&made.tls) {
             match socket {
-                Socket::New(listener) => self.listeners.push(open(*listener, &self.context, &self.drain)),
+                Socket::New(listener) => self.listeners.push(open(*listener, &self.context, &self.sessions)),
                 Socket::Kept(place) => {
                     let Some(kept) = left.get_mut(place).and_then(Option::take) else { continue };
                     kept.entrance.replace(listener, tls.as_ref());
@@ -143,6 +161,13 @@ impl Running {
         self.made = Arc::new(made);
         self.watch_nodes();
         left.into_iter().flatten().map(|it| it.closing).collect()
+    }
+
+    /// Nobody new comes in: the listeners' signals, which are to be given. Whoever the kernel has let in is served.
+    pub(super) fn close(self) -> (Vec<drain::Signal>, Remains) {
+        let Self { listeners, probes, lookups, keeper, .. } = self;
+        let remains = Remains { _probes: probes, _lookups: lookups, _keeper: keeper };
+        (listeners.into_iter().map(|it| it.closing).collect(), remains)
     }
 
     /// Probes of nodes that are there no more, or have another configuration, end; each node that has none gets one for
@@ -180,11 +205,11 @@ fn hosts(settings: &Settings) -> Vec<String> {
     settings.islands.iter().flat_map(|island| &island.nodes).map(|node| node.host.clone()).collect()
 }
 
-fn open(listener: Listener, context: &Arc<Context>, drain: &Drain) -> Open {
+fn open(listener: Listener, context: &Arc<Context>, sessions: &Drain) -> Open {
     listener.announce();
     let (closing, closed) = drain::channel();
     let open = Open { address: listener.address(), entrance: listener.entrance(), closing };
-    tokio::spawn(listener.serve(Arc::clone(context), closed, drain.clone()));
+    tokio::spawn(listener.serve(Arc::clone(context), closed, sessions.clone()));
     open
 }
 

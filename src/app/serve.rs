@@ -19,6 +19,15 @@ pub enum Why {
     Interrupted,
 }
 
+impl Why {
+    /// Whether new clients are still to be accepted for a while, because balancers send them.
+    pub(super) fn waits_for_balancers(self) -> bool {
+        match self {
+            Self::Terminated | Self::Interrupted => true,
+        }
+    }
+}
+
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -46,6 +55,11 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
         })
+    }
+
+    /// Returns at the next signal that ends this process. Nothing is lost where it is dropped before.
+    pub(super) async fn end(&mut self) -> Why {
+        end(&mut self.terminate, &mut self.interrupt).await
     }
 }
 

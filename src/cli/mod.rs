@@ -38,6 +38,9 @@ const EXIT_CONFIG: u8 = 78;
 /// EX_OSERR of sysexits.h: an address or a file that the configuration names could not be used.
 const EXIT_START: u8 = 71;
 
+/// EX_TEMPFAIL of sysexits.h: stopped, and something was broken off. systemd is told that it is no failure.
+const EXIT_CUT: u8 = 75;
+
 /// The user, node, island or session that was asked for does not exist.
 const EXIT_NOT_FOUND: u8 = 4;
 
@@ -74,7 +77,11 @@ Exit codes: 0 done, 4 no such user, node, island or session, 69 no mailferry lis
 enum Command {
     /// Serve, in the foreground, until SIGTERM or SIGINT. Logs to standard error. SIGHUP reads the configuration again.
     ///
-    /// Exit codes: 0 stopped by a signal, 78 the configuration has problems (all are printed), 71 an address cannot be
+    /// At the first such signal the sessions end one after the other, as `drain_delay` and `drain_timeout` say, and at the
+    /// second one at once.
+    ///
+    /// Exit codes: 0 stopped by a signal, and nothing was broken off, 75 sessions or logins were (the last line of the log
+    /// has how many), 78 the configuration has problems (all are printed), 71 an address cannot be
     /// listened on or the directory cannot be set up.
     Run {
         /// The configuration.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use tracing::{info, warn};
 
-use super::{load, runtime, start_failed};
+use super::{EXIT_CUT, load, runtime, start_failed};
 use crate::app::{App, Signals, notify};
 use crate::config::Settings;
 use crate::logging;
@@ -25,11 +25,8 @@ pub(super) fn run(path: &Path, threads_may_begin: impl FnOnce()) -> Result<ExitC
         let mut app = App::start(settings).map_err(|error| start_failed(&error))?;
         notify::ready();
         let why = app.serve(path, &mut signals).await;
-        notify::stopping();
-        info!(signal = %why, "stopping");
-        app.stop().await;
-        info!("stopped");
-        Ok(ExitCode::SUCCESS)
+        let stopped = app.end(why, &mut signals).await;
+        Ok(if stopped.is_in_order() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CUT) })
     });
     // A name look-up that hangs in the system's resolver is not waited for.
     runtime.shutdown_background();

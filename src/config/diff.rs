@@ -14,7 +14,7 @@ use crate::net::tls::ServerSettings as Tls;
 use crate::privileges::Settings as Privileges;
 use crate::routing::{Island, Node};
 use crate::server::ListenerSettings as Listener;
-use crate::session::Settings as Session;
+use crate::session::{Settings as Session, StopSettings};
 
 /// What a restart is needed for, by section and key, and why. Everything else changes live.
 pub const NEEDS_RESTART: [(&str, &str, &str); 6] = [
@@ -136,12 +136,14 @@ pub fn diff(old: &Settings, new: &Settings) -> Changes {
         sandbox,
         zone,
         resolve_interval,
+        stop,
     } = new;
     let mut server = session(&old.session, &new.session);
     server.extend(differing!(&old.privileges, privileges, Privileges { user => "user", group => "group" }));
     server.extend((old.sandbox != *sandbox).then_some("sandbox"));
     server.extend((old.zone != *zone).then_some("zone"));
     server.extend((old.resolve_interval != *resolve_interval).then_some("resolve_interval"));
+    server.extend(differing!(&old.stop, stop, StopSettings { delay => "drain_delay", timeout => "drain_timeout" }));
     changes.changed("server", "", server);
     // The file's own name is no key of it.
     let admin =

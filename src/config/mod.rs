@@ -75,6 +75,8 @@ pub struct Settings {
     pub zone: Option<ZoneName>,
     /// How often the names of nodes are looked up.
     pub resolve_interval: Duration,
+    /// How it stops.
+    pub stop: session::StopSettings,
 }
 
 impl Settings {
@@ -169,7 +171,7 @@ fn resolve(table: &toml::de::DeTable<'_>, notes: &Notes) -> Option<Settings> {
     let directory = directory::read(table, notes, islands.spellings);
     let server = server?;
     let (zone, resolve_interval) = (server.zone.clone(), server.resolve_interval);
-    let (privileges, sandbox) = (server.privileges.clone(), server.sandbox);
+    let (privileges, sandbox, stop) = (server.privileges.clone(), server.sandbox, server.stop.clone());
     Some(Settings {
         session: server.session(usernames?),
         limits: limits?,
@@ -183,6 +185,7 @@ fn resolve(table: &toml::de::DeTable<'_>, notes: &Notes) -> Option<Settings> {
         sandbox,
         zone,
         resolve_interval,
+        stop,
     })
 }
 

@@ -65,6 +65,7 @@ pub(super) struct Server {
     pub(super) sandbox: bool,
     pub(super) zone: Option<ZoneName>,
     pub(super) resolve_interval: Duration,
+    pub(super) stop: session::StopSettings,
     pub(super) login_timeout: Spanned<Duration>,
     pub(super) auth_failure_delay: Duration,
 }
@@ -82,6 +83,7 @@ pub(super) fn read(root: &DeTable<'_>, notes: &Notes) -> Option<Server> {
     let sandbox = server.switch("sandbox");
     let zone = server.parsed("zone", value::zone);
     let resolve_interval = server.duration("resolve_interval");
+    let (drain_delay, drain_timeout) = (server.duration("drain_delay"), server.duration("drain_timeout"));
     let (login_timeout, auth_failure_delay) = (login_timeout?, auth_failure_delay?);
     if auth_failure_delay.get_ref() >= login_timeout.get_ref() {
         let span = server.span_of("auth_failure_delay").unwrap_or_else(|| login_timeout.span());
@@ -98,6 +100,7 @@ pub(super) fn read(root: &DeTable<'_>, notes: &Notes) -> Option<Server> {
         sandbox: sandbox?.into_inner(),
         zone: zone.map(Spanned::into_inner),
         resolve_interval: resolve_interval?.into_inner(),
+        stop: session::StopSettings { delay: drain_delay?.into_inner(), timeout: drain_timeout?.into_inner() },
         login_timeout,
         auth_failure_delay: auth_failure_delay.into_inner(),
     })

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use self::direction::{Direction, Event, State};
+use self::direction::{Direction, Event, Line, State, write_now};
 pub use self::pipe::{MOST as PIPES_MAX, allow as allow_pipes};
 
 /// Octets moved by one read; each worker thread has one area of this size.
@@ -96,6 +96,7 @@ impl Pump {
     pub fn new(to_node: Vec<u8>, to_client: Vec<u8>) -> Self {
         let mut to_client = Direction::new(to_client);
         to_client.is_held = true;
+        to_client.is_due = !to_node.is_empty();
         let to_node = Direction::new(to_node);
         Self { to_node, to_client, ended: None, client_sent: None, phase: Phase::Copying, timer: None }
     }
@@ -113,6 +114,45 @@ impl Pump {
     /// Octets delivered to the client so far.
     pub fn to_client(&self) -> u64 {
         self.to_client.moved
+    }
+
+    /// Whether nothing is under way, as far as octets tell: everything was delivered, the client has heard something since
+    /// it last spoke, and that has not ended inside a line. Whether it was the whole answer only time tells.
+    pub fn is_at_rest(&self) -> bool {
+        let is_line_over = matches!(self.to_client.line, Line::Ended | Line::Unseen);
+        is_line_over
+            && match self.phase {
+                Phase::Copying => self.to_node.is_empty() && self.to_client.is_empty() && !self.to_client.is_due,
+                // Nobody is there any more who could say something.
+                Phase::Held => matches!(self.to_client.state, State::Closing),
+                Phase::Ending { .. } => false,
+            }
+    }
+
+    /// Ends the copy at rest. These are the last words to the client, if a line of ours can stand there: if it is not
+    /// known that the line before has ended, nothing is said. They have room in the system, or are lost. Both streams
+    /// are to be closed then, and the client to be read on: see [`Self::poll_client_gone`].
+    pub fn take_leave<C: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, client: &mut C, words: &[u8]) {
+        if self.to_client.line == Line::Ended && !words.is_empty() {
+            let _ = write_now(cx, client, words, &mut self.to_client.moved);
+        }
+        self.to_client.state = State::Done;
+        if !self.to_node.is_done() {
+            self.to_node.state = State::Discarding { most: usize::MAX };
+        }
+    }
+
+    /// Reads the client into nothing: a socket closed over unread octets is reset, and the reset can overtake the last
+    /// words. Ready when it has ended.
+    pub fn poll_client_gone<C, N>(&mut self, cx: &mut Context<'_>, client: &mut C, node: &mut N) -> Poll<()>
+    where
+        C: AsyncRead + Breakable + Unpin,
+        N: AsyncWrite + Breakable + Unpin,
+    {
+        SCRATCH_AREA.with_borrow_mut(|scratch| {
+            let _ = self.to_node.poll(cx, scratch, client, node);
+        });
+        if self.to_node.is_done() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Copies until both directions are done, or one is and the other has been silent for too long. Both streams are to
@@ -227,6 +267,11 @@ impl Pump {
         });
         if std::mem::take(&mut self.to_node.has_read) {
             self.client_sent = Some(Instant::now());
+            self.to_client.is_due = true;
+        }
+        // Both in one look: the node was faster than we, or spoke of something else, which time tells.
+        if std::mem::take(&mut self.to_client.has_read) {
+            self.to_client.is_due = false;
         }
         let done = (self.to_node.is_done() && self.to_client.is_done()) || enough(self);
         if done { Poll::Ready(()) } else { Poll::Pending }

@@ -239,6 +239,15 @@ impl ClientDialogue {
         }
     }
 
+    /// What a client behind its login hears when mailferry shuts down, where a line can stand that nobody has asked for;
+    /// nothing in a protocol that has no such line (RFC 1939 §3).
+    pub fn parting(protocol: Protocol) -> &'static [u8] {
+        match protocol {
+            Protocol::Imap => imap::client::Client::parting(),
+            Protocol::Pop3 => &[],
+        }
+    }
+
     /// The last line before mailferry closes the connection on its own, behind the answer to a login that is still due.
     pub fn farewell(&self, farewell: Farewell) -> Vec<u8> {
         match self {

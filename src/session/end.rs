@@ -66,7 +66,9 @@ pub(super) enum Why {
     TooLong,
     /// The client speaks another protocol.
     OtherProtocol,
-    /// mailferry stops.
+    /// mailferry stops, and nothing was under way: it was told so, or its line was closed between two commands.
+    Drained,
+    /// mailferry stops, and could not wait any longer.
     Shutdown,
     /// The operator has ended it, with others or alone.
     Kicked,
@@ -144,6 +146,7 @@ impl fmt::Display for Why {
             Self::RefusedLogins => "refused-logins",
             Self::TooLong => "too-long",
             Self::OtherProtocol => "other-protocol",
+            Self::Drained => "drained",
             Self::Shutdown => "shutdown",
             Self::Kicked => "kicked",
             Self::TooManyConnections => "too-many-connections",

@@ -33,6 +33,10 @@ const HELD_LOOK: Duration = Duration::from_millis(500);
 /// Octets of answers that gather before they are sent; a segment full of CAPABILITY must not become a megabyte.
 const REPLIES_MAX: usize = 8 * 1024;
 
+/// While mailferry stops: a client that says nothing for so long is not about to log in. It loses nothing by another
+/// connection.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// A client in the login phase.
 pub(super) struct Client {
     pub(super) wire: Wire,
@@ -175,6 +179,7 @@ impl Client {
             () = sleep_until(deadline) => return Err(self.dismiss(Farewell::Timeout, Who::Proxy, Why::Timeout).await),
             () = self.slot.evicted() => return Err(self.make_place().await),
             () = ear.signalled() => return Err(self.dismiss(Farewell::Shutdown, Who::Operator, Why::Shutdown).await),
+            () = asked_and_silent(ear) => return Err(self.dismiss(Farewell::Shutdown, Who::Operator, Why::Shutdown).await),
             filled = self.wire.fill() => filled,
         };
         match filled {
@@ -265,6 +270,12 @@ async fn gone(wire: &mut Wire) -> End {
             return End::client_gone(Some(&error));
         }
     }
+}
+
+/// Returns when mailferry takes no new clients any more, and some time has gone by since.
+async fn asked_and_silent(ear: &Ear) {
+    ear.asked().await;
+    sleep(SILENCE).await;
 }
 
 /// What a TLS handshake with the client came to.

@@ -16,6 +16,7 @@ mod end;
 pub(crate) mod failure;
 pub(crate) mod greet;
 mod handoff;
+pub mod leave;
 mod locate;
 mod login;
 mod origin;
@@ -26,6 +27,7 @@ mod record;
 pub mod registry;
 mod relay;
 pub(crate) mod signal;
+pub mod spread;
 mod standing;
 pub(crate) mod wire;
 
@@ -49,7 +51,7 @@ use self::origin::Login;
 use self::record::Record;
 pub use self::registry::Registry;
 use self::relay::Relay;
-pub use self::standing::Standing;
+pub use self::standing::{Standing, StopSettings};
 use crate::drain::{Drain, Ear};
 use crate::limits::{Eviction, Guess, Limits, Slot};
 use crate::names::UserName;
@@ -162,6 +164,9 @@ async fn login_phase(context: Arc<Context>, door: Arc<Door>, accepted: Accepted,
     match login {
         Ok(handoff) => Some(relay::relay(handoff, record, &context.registry, ear)),
         Err(end) => {
+            if end.why == Why::Shutdown && record.is_trying() {
+                context.standing.login_broken_off();
+            }
             record.finish(end);
             None
         }

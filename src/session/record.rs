@@ -13,7 +13,7 @@ use tracing::{debug, info, trace, warn};
 
 use super::end::{End, Stage, Who, Why};
 use super::failure::Failure;
-use super::registry::{Beginning, Entry, Registry, Session};
+use super::registry::{Beginning, Entry, How, Registry, Session};
 use crate::directory::Found;
 use crate::names::{IslandName, NodeName, SessionId, UserName};
 use crate::proto::{Declined, LoginRequest, Protocol};
@@ -220,6 +220,11 @@ impl Record {
         self.stage == Stage::Replay || (self.stage == Stage::Directory && was_asked)
     }
 
+    /// Whether a login is being tried.
+    pub(super) fn is_trying(&self) -> bool {
+        matches!(self.stage, Stage::Directory | Stage::Connect | Stage::Replay)
+    }
+
     /// A node failed. The login's line will say how; health has its own lines.
     pub(super) fn node_failed(&mut self, node: &Node, reason: &Failure) {
         let Some(login) = &mut self.login else { return };
@@ -337,6 +342,11 @@ impl RelayRecord {
         self.entry.session()
     }
 
+    /// Whether it is over because mailferry stops, with nothing under way.
+    pub(super) fn has_taken_leave(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.why == Why::Drained)
+    }
+
     /// The session is over. The line is written when the record is dropped.
     pub(super) fn finish(&mut self, end: End) {
         self.end.get_or_insert(end);
@@ -363,7 +373,13 @@ impl Drop for RelayRecord {
             relay: Some(Relay { began: session.began() + session.login_took(), to_node, to_client }),
         };
         let died = End::new(Who::Proxy, Why::Defect);
-        line.log(self.end.as_ref().unwrap_or(&died), false);
+        let end = self.end.as_ref().unwrap_or(&died);
+        line.log(end, false);
+        self.entry.ended(match end.why {
+            Why::Drained => How::Told,
+            Why::Shutdown => How::Cut,
+            _ => How::ByItself,
+        });
     }
 }
 

@@ -6,7 +6,7 @@
 //! or waits for a session.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -26,8 +26,16 @@ const SECONDS: usize = 64;
 const NEW: u8 = 0;
 /// The relay waits for it.
 const WAITING: u8 = 1;
+/// The session is to end if nothing is under way in it.
+const LEAVING: u8 = 2;
 /// The session is to end.
-const ENDING: u8 = 2;
+const ENDING: u8 = 3;
+
+/// Of [`Session::stirred`]: nothing is under way since then. The rest is a time in [`TICK`]s, enough for six years.
+const AT_REST: u32 = 1 << 31;
+
+/// How exactly it is known since when a session is at rest.
+const TICK: Duration = Duration::from_millis(100);
 
 /// All sessions in the relay. Clones share everything.
 #[derive(Clone)]
@@ -38,6 +46,46 @@ struct Shared {
     began: Instant,
     /// Sessions begun: the second, counted from `began`, in the upper half, how many in the lower one.
     begun: [AtomicU64; SECONDS],
+    /// Sessions that are over, by [`How`].
+    ended: [AtomicU64; 3],
+}
+
+/// How a session came to its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum How {
+    /// Without us, or by the operator's command.
+    ByItself,
+    /// mailferry stops, and nothing was under way.
+    Told,
+    /// mailferry stops, and something was.
+    Cut,
+}
+
+/// How many sessions have come to their ends since the start, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// Without us, or by the operator's command.
+    pub by_themselves: u64,
+    /// mailferry stops, and nothing was under way in them.
+    pub told: u64,
+    /// mailferry stops, and something was.
+    pub cut: u64,
+}
+
+impl Ends {
+    /// All of them.
+    pub fn all(self) -> u64 {
+        self.by_themselves + self.told + self.cut
+    }
+}
+
+/// What is wanted of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// It is to end if nothing is under way in it.
+    Leave,
+    /// It is to end.
+    End,
 }
 
 #[derive(Default)]
@@ -49,10 +97,14 @@ struct Shard {
 
 /// One session in the relay.
 pub struct Session {
-    id: SessionId,
+    /// Its name; the two halves stand apart for the sake of four octets.
+    run: u32,
+    number: u64,
     client: IpAddr,
     client_port: u16,
     state: AtomicU8,
+    /// When something last moved, since `began`, and whether nothing is under way: see [`AT_REST`].
+    stirred: AtomicU32,
     /// Microseconds from the connection to the relay; a login has at most an hour.
     login_took: u32,
     began: Instant,
@@ -86,7 +138,8 @@ impl Default for Registry {
     fn default() -> Self {
         let shards = std::array::from_fn(|_| Mutex::default());
         let begun = std::array::from_fn(|_| AtomicU64::new(0));
-        Self(Arc::new(Shared { shards, began: Instant::now(), begun }))
+        let ended = std::array::from_fn(|_| AtomicU64::new(0));
+        Self(Arc::new(Shared { shards, began: Instant::now(), begun, ended }))
     }
 }
 
@@ -95,10 +148,12 @@ impl Registry {
     pub(super) fn enter(&self, beginning: Beginning) -> Entry {
         let Beginning { id, client, began, tls, user, seat } = beginning;
         let session = Arc::new(Session {
-            id,
+            run: id.run,
+            number: id.number,
             client: client.ip(),
             client_port: client.port(),
             state: AtomicU8::new(NEW),
+            stirred: AtomicU32::new(ticks(began.elapsed())),
             login_took: u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX),
             began,
             tls,
@@ -124,7 +179,19 @@ impl Registry {
 
     /// The session of this name.
     pub fn find(&self, id: SessionId) -> Option<Weak<Session>> {
-        lock(self.shard(id)).places.iter().flatten().find(|session| session.id == id).map(Arc::downgrade)
+        lock(self.shard(id)).places.iter().flatten().find(|session| session.id() == id).map(Arc::downgrade)
+    }
+
+    /// How many are over since the start.
+    pub fn ends(&self) -> Ends {
+        let [by_themselves, told, cut] =
+            [How::ByItself, How::Told, How::Cut].map(|how| self.ended(how).load(Ordering::Relaxed));
+        Ends { by_themselves, told, cut }
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "there is one for each")]
+    fn ended(&self, how: How) -> &AtomicU64 {
+        &self.0.ended[how as usize]
     }
 
     /// How many there are.
@@ -193,7 +260,7 @@ impl Shard {
 impl Session {
     /// Its name.
     pub fn id(&self) -> SessionId {
-        self.id
+        SessionId { run: self.run, number: self.number }
     }
 
     /// Where the client comes from.
@@ -249,37 +316,85 @@ impl Session {
         }
     }
 
-    /// Ready when the session is to end. Until then the first task that asked is woken by it, which must be the only one
-    /// that asks.
-    pub(super) fn poll_kicked(&self, cx: &Context<'_>) -> Poll<()> {
+    /// It is to end if nothing is under way in it. If something is, it is as if nobody had said so.
+    pub fn leave(&self) {
+        let waker = {
+            let mut waker = lock(&self.waker);
+            let to_leave = |from| self.state.compare_exchange(from, LEAVING, Ordering::AcqRel, Ordering::Acquire);
+            let has_heard = to_leave(WAITING).is_ok();
+            // It has not begun to wait, and will look before it does.
+            let _ = to_leave(NEW);
+            has_heard.then(|| waker.take()).flatten()
+        };
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether it is on its way out.
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.state.load(Ordering::Acquire), LEAVING | ENDING)
+    }
+
+    /// Since when nothing is under way and nothing has moved, to a tenth of a second; nothing while something is under
+    /// way.
+    pub fn at_rest(&self) -> Option<Duration> {
+        let stirred = self.stirred.load(Ordering::Relaxed);
+        let since = TICK * (stirred & !AT_REST);
+        (stirred & AT_REST != 0).then(|| self.began.elapsed().saturating_sub(since))
+    }
+
+    /// Ready when something is wanted of the session. Until then the first task that asked is woken by it, which must be
+    /// the only one that asks.
+    pub(super) fn poll_word(&self, cx: &Context<'_>) -> Poll<Word> {
+        if self.state.load(Ordering::Acquire) == NEW {
+            let mut waker = lock(&self.waker);
+            *waker = Some(cx.waker().clone());
+            let _ = self.state.compare_exchange(NEW, WAITING, Ordering::AcqRel, Ordering::Acquire);
+        }
         match self.state.load(Ordering::Acquire) {
-            WAITING => Poll::Pending,
-            NEW => {
-                *lock(&self.waker) = Some(cx.waker().clone());
-                let waits = self.state.compare_exchange(NEW, WAITING, Ordering::AcqRel, Ordering::Acquire);
-                if waits.is_ok() { Poll::Pending } else { Poll::Ready(()) }
-            }
-            _ => Poll::Ready(()),
+            ENDING => Poll::Ready(Word::End),
+            LEAVING => Poll::Ready(Word::Leave),
+            _ => Poll::Pending,
         }
     }
 
-    /// So many octets were delivered until now.
-    pub(super) fn moved(&self, to_node: u64, to_client: u64) {
+    /// Something is under way: it stays, and waits for the next word.
+    pub(super) fn stay(&self) {
+        let _ = self.state.compare_exchange(LEAVING, NEW, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// So many octets were delivered until now, and whether nothing is under way.
+    pub(super) fn moved(&self, to_node: u64, to_client: u64, is_at_rest: bool) {
+        let has_moved = self.to_node() != to_node || self.to_client() != to_client;
         self.to_node.store(to_node, Ordering::Relaxed);
         self.to_client.store(to_client, Ordering::Relaxed);
+        let stirred = self.stirred.load(Ordering::Relaxed);
+        let rest = if is_at_rest { AT_REST } else { 0 };
+        if has_moved || stirred & AT_REST != rest {
+            self.stirred.store(ticks(self.began.elapsed()) | rest, Ordering::Relaxed);
+        }
     }
+}
+
+/// Rounded up, so that nothing is at rest before its time.
+fn ticks(time: Duration) -> u32 {
+    u32::try_from(time.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX).min(AT_REST - 1)
 }
 
 impl Entry {
     pub(super) fn session(&self) -> &Session {
         &self.session
     }
+
+    /// It is about to be taken out, and this is how it ended.
+    pub(super) fn ended(&self, how: How) {
+        self.registry.ended(how).fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
         // Dropped behind the lock: its seat has a lock of its own, and its waker may do anything.
-        let _session = lock(self.registry.shard(self.session.id)).take(self.place);
+        let _session = lock(self.registry.shard(self.session.id())).take(self.place);
     }
 }
 

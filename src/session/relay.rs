@@ -1,12 +1,12 @@
 //! The hours after the login: octets are moved, and nothing else is known.
 //!
 //! A session in the relay is nearly all of what an idle client costs, so it is written by hand: what is rarely needed is
-//! boxed, and nothing of the login is left. One thing is decided here: when a node's sessions die
+//! boxed, and nothing of the login is left. Two things are decided here: when a node's sessions die
 //! together, their clients are let go one after the other (`disconnect_spread`), so that they do not all come back at
-//! once.
+//! once; and when mailferry stops, whether a client can be told so: never inside a line, nor while it waits for an answer.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::AsyncWrite;
@@ -15,16 +15,21 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::end::{End, Who, Why};
 use super::handoff::Handoff;
 use super::record::{Record, RelayRecord};
-use super::registry::Registry;
+use super::registry::{Registry, Word};
 use super::signal::tell;
 use crate::drain::Ear;
 use crate::limits::{Slot, UserSeat};
 use crate::net::Stream;
 use crate::net::pump::Pump;
+use crate::proto::ClientDialogue;
 use crate::routing::{NodePort, Signal};
 
 /// For the orderly end of both connections when mailferry stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// When mailferry stops: a session in which something has moved so lately may be in the middle of it, whatever the last
+/// octets were.
+pub(super) const CALM: Duration = Duration::from_secs(1);
 
 /// A client that spoke so lately is in a conversation: the node's close is most likely the answer to LOGOUT or QUIT.
 const CONVERSATION: Duration = Duration::from_secs(2);
@@ -63,24 +68,25 @@ impl Future for Relay {
         if it.close_timeout.is_none() {
             let session = it.after.record.session();
             let polled = it.pump.poll(cx, &mut it.client, &mut it.node, |spoke| hold(session.port(), spoke));
-            session.moved(it.pump.to_node(), it.pump.to_client());
+            session.moved(it.pump.to_node(), it.pump.to_client(), it.pump.is_at_rest());
             if let Poll::Ready(ended) = polled {
                 return it.finish(End::relayed(&ended));
             }
-            if session.poll_kicked(cx).is_ready() {
-                it.after.record.finish(End::new(Who::Operator, Why::Kicked));
-            } else if it.ear.poll_signalled(cx).is_pending() {
-                return Poll::Pending;
+            match ready!(it.poll_way_out(cx)) {
+                Why::Drained => it.take_leave(cx),
+                why => it.finish_by_us(why),
             }
         }
         // In order, so that TLS clients can tell the end from an attack; without waiting for those that take nothing.
-        let closed = [&mut it.client, &mut it.node].map(|stream| Pin::new(stream).poll_shutdown(cx).is_ready());
+        let mut closed = [&mut it.client, &mut it.node].map(|stream| Pin::new(stream).poll_shutdown(cx).is_ready());
+        if it.after.record.has_taken_leave() {
+            closed[0] &= it.pump.poll_client_gone(cx, &mut it.client, &mut it.node).is_ready();
+        }
         let timeout = it.close_timeout.get_or_insert_with(|| Box::pin(sleep(CLOSE_TIMEOUT)));
         if closed != [true, true] && timeout.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        let end = it.pump.ended().map_or(End::new(Who::Operator, Why::Shutdown), End::relayed);
-        it.finish(end)
+        Poll::Ready(())
     }
 }
 
@@ -88,6 +94,37 @@ impl Relay {
     fn finish(&mut self, end: End) -> Poll<()> {
         self.after.record.finish(end);
         Poll::Ready(())
+    }
+
+    /// Ready when the session is to end, in which way.
+    fn poll_way_out(&self, cx: &Context<'_>) -> Poll<Why> {
+        let session = self.after.record.session();
+        let is_calm = || session.at_rest().is_some_and(|time| time >= CALM);
+        loop {
+            match session.poll_word(cx) {
+                Poll::Ready(Word::End) => return Poll::Ready(Why::Kicked),
+                Poll::Ready(Word::Leave) if is_calm() => return Poll::Ready(Why::Drained),
+                Poll::Ready(Word::Leave) => session.stay(),
+                Poll::Pending => break,
+            }
+        }
+        self.ear.poll_signalled(cx).map(|()| if is_calm() { Why::Drained } else { Why::Shutdown })
+    }
+
+    /// mailferry stops, and nothing is under way: the client is told so where its protocol has words for it.
+    fn take_leave(&mut self, cx: &mut Context<'_>) {
+        let session = self.after.record.session();
+        let words = ClientDialogue::parting(session.port().protocol);
+        self.pump.take_leave(cx, &mut self.client, words);
+        session.moved(self.pump.to_node(), self.pump.to_client(), false);
+        self.finish_by_us(Why::Drained);
+    }
+
+    fn finish_by_us(&mut self, why: Why) {
+        let by_us = End::new(Who::Operator, why);
+        // Who ended first, ended it, also where the other side has not heard of it.
+        let first = self.pump.ended().filter(|_| why != Why::Kicked).map_or(by_us, End::relayed);
+        self.after.record.finish(first);
     }
 }
 

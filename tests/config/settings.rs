@@ -170,6 +170,7 @@ fn a_minimal_site_gets_the_defaults() {
         sandbox: true,
         zone: None,
         resolve_interval: seconds(30),
+        stop: session::StopSettings { delay: Duration::ZERO, timeout: seconds(20) },
     };
     assert_eq!(sample("minimal_ldap.toml"), expected);
 }
@@ -273,6 +274,7 @@ fn every_value_arrives_where_it_is_meant_for() {
     assert_eq!(settings.directory.cache, expected);
     assert_eq!(settings.written_folders(), ["/srv/site", "/srv/mailferry"].map(PathBuf::from), "each once");
     assert_eq!((settings.zone.clone(), settings.resolve_interval), (Some(ZoneName::new("hall 1")), seconds(7)));
+    assert_eq!(settings.stop, session::StopSettings { delay: seconds(9), timeout: seconds(120) });
     let name = |text: &str| Some(text.to_owned());
     let expected = privileges::Settings { user: name("mail ferry"), group: name("mail") };
     assert_eq!((settings.privileges, settings.sandbox), (expected, false));

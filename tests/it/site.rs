@@ -253,6 +253,7 @@ fn settings(spec: &Spec, dir: &TempDir, certificate: CertificateFiles) -> Settin
         sandbox: false,
         zone: None,
         resolve_interval: Duration::from_secs(30),
+        stop: mailferry::session::StopSettings { delay: Duration::ZERO, timeout: Duration::ZERO },
         islands: vec![
             Island { name: IslandName::new(&spec.name), ..island("a", &spec.a, spec, &certificate.chain) },
             island("b", &spec.b, spec, &certificate.chain),

@@ -60,13 +60,17 @@ type Row = (&'static [(&'static str, &'static str)], &'static [&'static str]);
 
 #[test]
 fn what_differs_is_said_in_the_words_of_the_file() {
-    let rows: [Row; 27] = [
+    let rows: [Row; 28] = [
         (&[], &[]),
         (&[("mail.example.net", "mx.example.net")], &["[server] changed: hostname"]),
         (&[("\"60s\"", "\"50s\"")], &["[server] changed: login_timeout"]),
         (
             &[("[log]", "zone = \"hall\"\nresolve_interval = \"9s\"\n[log]")],
             &["[server] changed: zone, resolve_interval"],
+        ),
+        (
+            &[("[log]", "drain_delay = \"9s\"\ndrain_timeout = \"9s\"\n[log]")],
+            &["[server] changed: drain_delay, drain_timeout"],
         ),
         (&[("\"info\"", "\"debug\"")], &["[log] changed: level"]),
         (&[("\"text\"", "\"json\"")], &["[log] format needs a restart"]),

@@ -87,6 +87,22 @@ pub static SERVER: Section = Section {
             "How often the names of nodes are looked up anew. The last good answer is kept when DNS fails. Shorter where \
              nodes move by their DNS names.",
         ),
+        key(
+            "drain_delay",
+            zero_up_to(HOUR),
+            Default("\"0s\""),
+            "After SIGTERM: how long new clients are still accepted, while `/readyz` says that none are wanted. Where a \
+             balancer asks it, as long as the balancer takes to notice: its interval times its tries, and a second.",
+        ),
+        key(
+            "drain_timeout",
+            zero_up_to(DAY),
+            Default("\"20s\""),
+            "From the close of the listeners to the end of all sessions. Those in which nothing is under way end one after \
+             the other over nine tenths of it, the others as soon as nothing is, and what is left then is cut. Sessions \
+             divided by the logins a second that the nodes can take is a good value; the two keys together, and 10 \
+             seconds, are what a supervisor must wait for. `\"0s\"` cuts at once.",
+        ),
     ],
 };
 

@@ -29,6 +29,35 @@ pub(super) struct Direction {
     is_bursting: bool,
     /// Whether the destination has not sent on yet what it took: records of TLS that its socket would not take.
     is_unsent: bool,
+    /// Whether the other direction waits for something to come this way.
+    pub(super) is_due: bool,
+    /// How what came last from the source ended.
+    pub(super) line: Line,
+}
+
+/// How octets end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// Inside a line.
+    Inside,
+    /// With the first half of a line end.
+    Half,
+    /// With a line end.
+    Ended,
+    /// They went through a pipe and were not seen, or there were none.
+    Unseen,
+}
+
+impl Line {
+    fn behind(self, octets: &[u8]) -> Self {
+        match octets {
+            [.., b'\r', b'\n'] => Self::Ended,
+            [b'\n'] if self == Self::Half => Self::Ended,
+            [.., b'\r'] => Self::Half,
+            [] => self,
+            [..] => Self::Inside,
+        }
+    }
 }
 
 pub(super) enum State {
@@ -58,6 +87,7 @@ pub(super) enum Event {
 
 impl Direction {
     pub(super) fn new(rest: Vec<u8>) -> Self {
+        let line = Line::Unseen.behind(&rest);
         let state = State::Open { rest: Rest::new(rest) };
         Self {
             state,
@@ -68,7 +98,14 @@ impl Direction {
             may_splice: true,
             is_bursting: false,
             is_unsent: false,
+            is_due: false,
+            line,
         }
+    }
+
+    /// Whether nothing is on its way.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self.state, State::Open { rest: None }) && !self.is_unsent
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -168,18 +205,22 @@ impl Direction {
             }
             if std::mem::take(&mut is_burst) && self.may_splice {
                 let moved = self.moved;
+                let line = std::mem::replace(&mut self.line, Line::Unseen);
                 match self.splice(cx, from, to) {
                     Some(Burst::Ended(event)) => return Poll::Ready(event),
                     Some(Burst::SourceEmpty) => {
                         self.is_bursting = self.moved - moved >= scratch.len() as u64;
+                        if self.moved == moved {
+                            self.line = line;
+                        }
                         return Poll::Pending;
                     }
                     Some(Burst::Stalled(pipe)) => {
                         self.keep(Some(Box::new(Rest::InPipe(pipe))));
                         return Poll::Pending;
                     }
-                    // No pipe to be had.
-                    None => {}
+                    // No pipe to be had, and nothing moved.
+                    None => self.line = line,
                 }
             }
             let mut buf = ReadBuf::new(scratch);
@@ -189,6 +230,7 @@ impl Direction {
                 Poll::Ready(Ok(())) if buf.filled().is_empty() => return Poll::Ready(Event::SourceEnded(None)),
                 Poll::Ready(Ok(())) => {
                     self.has_read = true;
+                    self.line = self.line.behind(buf.filled());
                     match write_now(cx, to, buf.filled(), &mut self.moved) {
                         Ok(taken) => {
                             is_burst = taken == buf.capacity();
@@ -249,7 +291,7 @@ impl Rest {
 }
 
 /// Writes as much as is taken without waiting, and says how much that was.
-fn write_now<D: AsyncWrite + Unpin>(
+pub(super) fn write_now<D: AsyncWrite + Unpin>(
     cx: &mut Context<'_>,
     to: &mut D,
     octets: &[u8],

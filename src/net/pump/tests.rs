@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use super::*;
 
 mod held;
+mod rest;
 #[cfg(target_os = "linux")]
 mod sockets;
 mod unsent;

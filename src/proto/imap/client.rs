@@ -124,6 +124,11 @@ impl Client {
         reply::farewell(Farewell::TooManyConnections)
     }
 
+    /// See [`ClientDialogue::parting`](crate::proto::ClientDialogue::parting).
+    pub fn parting() -> &'static [u8] {
+        reply::parting()
+    }
+
     /// The last line before mailferry closes the connection on its own. A login that was refused and has not been told
     /// so is told.
     pub fn farewell(&self, farewell: Farewell) -> Vec<u8> {

@@ -214,12 +214,21 @@ pub(super) fn acceptance(tag: &[u8], accepted: &NodeAcceptance, has_asked: bool)
     [&accepted.untagged, &line, tag, b" OK ", &code, text, b"\r\n"].concat()
 }
 
+/// An untagged BYE may come at any time (RFC 9051 §7.1.5), also to a client that idles. Clients that show it show that
+/// nothing is wrong with them.
+const SHUTDOWN: &[u8] = b"* BYE [UNAVAILABLE] Shutting down, please reconnect\r\n";
+
+/// The last line of a session that mailferry ends behind its login.
+pub(super) fn parting() -> &'static [u8] {
+    SHUTDOWN
+}
+
 /// The last line of a connection that mailferry ends.
 pub(super) fn farewell(farewell: Farewell) -> Vec<u8> {
     let text: &[u8] = match farewell {
         Farewell::Timeout => b"* BYE The login took too long\r\n",
         Farewell::TooManyFailures => b"* BYE Too many failed logins\r\n",
-        Farewell::Shutdown => b"* BYE [UNAVAILABLE] Shutting down, please reconnect\r\n",
+        Farewell::Shutdown => SHUTDOWN,
         Farewell::TooManyConnections => b"* BYE [UNAVAILABLE] Too many connections, please try again later\r\n",
     };
     text.to_vec()

@@ -110,11 +110,64 @@ async fn who_waits_is_woken_once_and_its_waker_is_not_kept() {
     let woken = Arc::new(Woken(0.into()));
     let waker = Waker::from(Arc::clone(&woken));
     let cx = Context::from_waker(&waker);
-    assert!(entry.session().poll_kicked(&cx).is_pending() && entry.session().poll_kicked(&cx).is_pending());
+    assert!(entry.session().poll_word(&cx).is_pending() && entry.session().poll_word(&cx).is_pending());
     assert_eq!(Arc::strong_count(&woken), 3, "one of them waits");
     let session = registry.find(entry.session().id()).unwrap().upgrade().unwrap();
     assert!(session.kick() && !session.kick());
     assert_eq!(woken.0.load(Ordering::Relaxed), 1);
     assert_eq!(Arc::strong_count(&woken), 2);
-    assert!(entry.session().poll_kicked(&cx).is_ready());
+    assert!(entry.session().poll_word(&cx).is_ready());
+}
+
+#[tokio::test]
+async fn who_cannot_leave_stays_and_hears_the_next_word() {
+    let (registry, port) = (Registry::default(), port());
+    let entry = enter(&registry, &port, 1);
+    let woken = Arc::new(Woken(0.into()));
+    let waker = Waker::from(Arc::clone(&woken));
+    let cx = Context::from_waker(&waker);
+    let session = entry.session();
+    session.leave();
+    assert_eq!(session.poll_word(&cx), Poll::Ready(Word::Leave), "said before it was asked for");
+    for times in 1..=3 {
+        session.stay();
+        assert!(session.poll_word(&cx).is_pending() && !session.is_leaving());
+        session.leave();
+        assert_eq!((session.poll_word(&cx), woken.0.load(Ordering::Relaxed)), (Poll::Ready(Word::Leave), times));
+        assert!(session.is_leaving());
+    }
+    assert!(session.kick(), "the operator's word is another one");
+    session.stay();
+    session.leave();
+    assert_eq!(session.poll_word(&cx), Poll::Ready(Word::End), "and stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rest_is_the_time_since_something_moved_and_nothing_is_under_way() {
+    let (registry, port) = (Registry::default(), port());
+    tokio::time::advance(Duration::from_millis(1234)).await;
+    let entry = enter(&registry, &port, 1);
+    let session = entry.session();
+    let second = Duration::from_secs(1);
+    let is_after = |time: Duration| session.at_rest().is_some_and(|rest| rest <= time && rest + TICK >= time);
+    assert_eq!(session.at_rest(), None, "its login's answer is not delivered");
+    session.moved(0, 10, true);
+    tokio::time::advance(second).await;
+    assert!(is_after(second), "{:?}", session.at_rest());
+    session.moved(0, 10, true);
+    assert!(is_after(second), "nothing has moved");
+    session.moved(5, 10, false);
+    tokio::time::advance(second).await;
+    assert_eq!(session.at_rest(), None);
+    session.moved(5, 15, true);
+    tokio::time::advance(100 * second).await;
+    assert!(is_after(100 * second), "{:?}", session.at_rest());
+    assert_eq!((session.to_node(), session.to_client()), (5, 15));
+}
+
+#[test]
+fn a_time_beyond_all_counting_is_no_rest() {
+    assert_eq!(ticks(Duration::ZERO), 0);
+    assert_eq!(ticks(Duration::from_millis(1)), 1, "rounded up");
+    assert_eq!(ticks(Duration::MAX), AT_REST - 1);
 }

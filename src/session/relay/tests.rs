@@ -40,11 +40,16 @@ struct Rig {
 }
 
 fn rig() -> Rig {
+    rig_of(Protocol::Imap, b"a OK\r\n")
+}
+
+/// Of this protocol; the node has answered the login so.
+fn rig_of(protocol: Protocol, answer: &[u8]) -> Rig {
     let (client, client_far) = duplex(64);
     let (node, node_far) = duplex(64);
     let islands = Islands::new(vec![settings::island(1)], None, Instant::now().into_std());
     let name = IslandName::new("a");
-    let port = islands.find(&name).unwrap().ports(Protocol::Imap).next().unwrap();
+    let port = islands.find(&name).unwrap().ports(protocol).next().unwrap();
     let one = NonZeroU32::new(1);
     let limits = Limits::new(
         crate::limits::Settings { connections: one, sessions_per_user: one, ..settings::limits() },
@@ -57,12 +62,12 @@ fn rig() -> Rig {
     let handoff = Handoff {
         client: Stream::Memory(client_far),
         node: Stream::Memory(node_far),
-        pump: Pump::new(Vec::new(), b"a OK\r\n".to_vec()),
+        pump: Pump::new(Vec::new(), answer.to_vec()),
         seat: port.seat(),
         places: (user_seat, slot),
     };
     let (stop, drain) = drain::channel();
-    let record = Record::new(SessionId { run: 1, number: 2 }, Protocol::Imap, from);
+    let record = Record::new(SessionId { run: 1, number: 2 }, protocol, from);
     let registry = Registry::default();
     let relay = Some(relay(handoff, record, &registry, drain.ear()));
     Rig { client, node, stop, relay, port, limits, registry, log: Log::default() }
@@ -134,6 +139,123 @@ async fn a_session_ends_in_order_when_mailferry_stops() {
     let said = rig.log.text();
     assert_eq!(said.matches("session ended").count(), 1, "{said}");
     assert!(said.contains("who=operator stage=relay why=shutdown"), "{said}");
+}
+
+const BYE: &str = "* BYE [UNAVAILABLE] Shutting down, please reconnect\r\n";
+
+impl Rig {
+    /// In a task, with its login's answer delivered, some time ago.
+    async fn idle(&mut self, answer: usize) -> tokio::task::JoinHandle<()> {
+        let relay = tokio::spawn(self.relay.take().unwrap());
+        self.client.read_exact(&mut vec![0; answer]).await.unwrap();
+        sleep(CALM * 2).await;
+        relay
+    }
+
+    fn leave(&self) {
+        let session = self.registry.find(SessionId { run: 1, number: 2 }).unwrap().upgrade().unwrap();
+        session.leave();
+    }
+
+    /// What the client still hears.
+    async fn last_words(&mut self) -> String {
+        let mut rest = String::new();
+        self.client.read_to_string(&mut rest).await.unwrap();
+        rest
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_session_is_told_that_mailferry_stops_and_the_node_hears_the_end() {
+    for by_signal in [false, true] {
+        let mut rig = rig();
+        let _listening = rig.log.start();
+        let relay = rig.idle(6).await;
+        let ends = if by_signal {
+            let stop = std::mem::replace(&mut rig.stop, drain::channel().0);
+            tokio::spawn(stop.stop())
+        } else {
+            rig.leave();
+            tokio::spawn(async {})
+        };
+        assert_eq!(rig.last_words().await, BYE);
+        rig.node.read_to_end(&mut Vec::new()).await.unwrap();
+        // What it says then is for nobody, and makes no reset.
+        rig.client.write_all(b"DONE\r\n").await.unwrap();
+        assert!(!relay.is_finished(), "the client's end is waited for");
+        rig.client.shutdown().await.unwrap();
+        timeout(CLOSE_TIMEOUT / 2, relay).await.expect("the client has ended").unwrap();
+        ends.await.unwrap();
+        rig.assert_line("who=operator stage=relay why=drained");
+        rig.assert_line("to_node=0 to_client=59");
+        assert_eq!(rig.registry.ends().told, 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_was_told_and_does_not_go_is_not_waited_for() {
+    let mut rig = rig();
+    let relay = rig.idle(6).await;
+    rig.leave();
+    let before = Instant::now();
+    relay.await.unwrap();
+    assert!(before.elapsed() <= CLOSE_TIMEOUT, "{:?}", before.elapsed());
+    assert_eq!(rig.last_words().await, BYE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_pop3_session_is_closed_without_a_word() {
+    let mut rig = rig_of(Protocol::Pop3, b"+OK\r\n");
+    let _listening = rig.log.start();
+    let relay = rig.idle(5).await;
+    rig.leave();
+    assert_eq!(rig.last_words().await, "");
+    rig.client.shutdown().await.unwrap();
+    relay.await.unwrap();
+    rig.assert_line("who=operator stage=relay why=drained");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_session_stays_until_it_is_quiet() {
+    let mut rig = rig();
+    let relay = rig.idle(6).await;
+    rig.client.write_all(b"b NOOP\r\n").await.unwrap();
+    sleep(CALM * 2).await;
+    rig.leave();
+    sleep(CALM * 2).await;
+    rig.node.write_all(b"b OK\r\n").await.unwrap();
+    rig.client.read_exact(&mut [0; 6]).await.unwrap();
+    rig.leave();
+    sleep(CALM / 2).await;
+    assert!(!relay.is_finished(), "that may not be all of the answer");
+    sleep(CALM).await;
+    rig.leave();
+    assert_eq!(rig.last_words().await, BYE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_in_the_middle_of_a_literal_is_cut_at_the_end_and_never_told() {
+    let (to_client, to_node) = ("* 1 FETCH (BODY[] {1000}\r\nhalf of i", "b APPEND x {1000}\r\nhalf of it\r\n");
+    for (literal, is_clients) in [(to_client, false), (to_node, true)] {
+        let mut rig = rig();
+        let _listening = rig.log.start();
+        let relay = rig.idle(6).await;
+        let (from, to) = match is_clients {
+            true => (&mut rig.client, &mut rig.node),
+            false => (&mut rig.node, &mut rig.client),
+        };
+        from.write_all(literal.as_bytes()).await.unwrap();
+        to.read_exact(&mut vec![0; literal.len()]).await.unwrap();
+        sleep(CALM * 100).await;
+        rig.leave();
+        sleep(CALM * 100).await;
+        assert!(!relay.is_finished());
+        let stop = std::mem::replace(&mut rig.stop, drain::channel().0);
+        timeout(CLOSE_TIMEOUT * 2, stop.stop()).await.expect("it does not end");
+        assert_eq!(rig.last_words().await, "", "{literal}");
+        rig.assert_line("who=operator stage=relay why=shutdown");
+        assert_eq!(rig.registry.ends().cut, 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,53 @@
+//! How the sessions of the relay go when mailferry stops: those first in which nothing has been under way for longest,
+//! evenly over the time.
+//!
+//! No session has a clock of its own for this: the registry is looked at, four times a second. Whether a session can go
+//! is the relay's to decide.
+
+use std::cmp::Reverse;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::registry::{Registry, Session};
+use super::relay::CALM;
+use super::spread::Spread;
+
+/// How often it is looked which sessions may end.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The longest that nothing must have been under way; see [`calm`].
+const CALM_MOST: Duration = Duration::from_secs(5);
+
+/// Lets quiet sessions go, evenly over nine tenths of the time; the last tenth is for those that are late to be quiet.
+/// Never returns.
+pub async fn let_go(registry: &Registry, time: Duration) {
+    let (began, before, calm) = (Instant::now(), registry.ends().all(), calm(time));
+    loop {
+        let (mut going, mut quiet) = (0, Vec::<(Duration, Weak<Session>)>::new());
+        let look = registry.look(|session| {
+            if session.is_leaving() {
+                going += 1;
+            } else if let Some(rest) = session.at_rest().filter(|rest| *rest >= calm) {
+                quiet.push((rest, Arc::downgrade(session)));
+            }
+        });
+        look.await;
+        let gone = usize::try_from(registry.ends().all() - before).unwrap_or(usize::MAX);
+        let spread = Spread::new(gone + registry.len(), time / 10 * 9);
+        let due = spread.due(began.elapsed()).saturating_sub(gone + going);
+        quiet.sort_unstable_by_key(|(rest, _)| Reverse(*rest));
+        quiet.iter().take(due).filter_map(|(_, session)| session.upgrade()).for_each(|session| session.leave());
+        sleep(LOOK).await;
+    }
+}
+
+/// For how long nothing may have been under way in a session that may go. The octets tell whether a line was over and
+/// answered, and not whether that was all: a longer silence does.
+fn calm(time: Duration) -> Duration {
+    (time / 4).clamp(CALM, CALM_MOST)
+}
+
+#[cfg(test)]
+mod tests;
