@@ -16,6 +16,7 @@ use futures_util::FutureExt;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
@@ -166,7 +167,8 @@ impl Listener {
         tokio::select! {
             () = self.accept(&context, &drain) => {}
             () = closing.signalled() => {
-                while let Some(Ok((socket, client))) = self.socket.accept().now_or_never() {
+                // However many wait: what a task may do at once is no bound here.
+                while let Some(Ok((socket, client))) = unconstrained(self.socket.accept()).now_or_never() {
                     self.let_in(socket, client, &context, &drain);
                 }
             }

@@ -158,3 +158,6 @@ async fn close(running: Running, sessions: &drain::Signal) -> Remains {
     info!(sessions = in_relay, before_login, "no listener is open any more");
     remains
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Whom a listener accepts first, and what it says when nobody can be accepted.
 
 use socket2::{Domain, Socket, Type};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::drain;
@@ -73,5 +73,23 @@ async fn where_clients_speak_first_they_come_with_their_first_octets_also_after_
     for (tls, is_first) in [(ListenerTls::StartTls, true), (ListenerTls::Implicit, false), (ListenerTls::Off, true)] {
         listener.entrance().replace(&settings(tls), None);
         assert_eq!(is_silent_one_first(&listener).await, is_first, "{tls:?}");
+    }
+}
+
+#[tokio::test]
+async fn all_whom_the_kernel_has_let_in_are_served_when_a_listener_closes() {
+    let listener = Listener::bind(&settings(ListenerTls::Off), None).unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..400 {
+        clients.push(TcpStream::connect(listener.address()).await.unwrap());
+    }
+    let ((closing, closed), (_stop, drain)) = (drain::channel(), drain::channel());
+    let serving = tokio::spawn(listener.serve(leaks::context(0), closed, drain));
+    closing.stop().await;
+    serving.await.unwrap();
+    for client in &mut clients {
+        let mut greeting = [0; 5];
+        client.read_exact(&mut greeting).await.unwrap();
+        assert_eq!(&greeting, b"* OK ");
     }
 }

@@ -268,3 +268,6 @@ async fn attempt(
         None => Err(failure),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -178,6 +178,12 @@ impl Client {
         while self.stream.read(&mut octets).await.is_ok_and(|count| count > 0) {}
     }
 
+    /// Leaves an IMAP session in order.
+    pub async fn until_logged_out(mut self) {
+        assert!(self.command("z", "LOGOUT").await.starts_with("z OK"));
+        self.until_closed().await;
+    }
+
     async fn fill(&mut self) -> bool {
         let mut octets = [0; 4096];
         let read = timeout(DEADLINE, self.stream.read(&mut octets)).await;

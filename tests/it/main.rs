@@ -29,5 +29,6 @@ mod resources;
 mod sasl;
 mod secrets;
 mod site;
+mod stop;
 mod tls;
 mod usernames;

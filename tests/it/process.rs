@@ -134,6 +134,23 @@ impl Process {
         self.dir.path()
     }
 
+    /// Sends SIGINT.
+    pub fn interrupt(&self) {
+        self.signal(rustix::process::Signal::INT);
+    }
+
+    /// Waits for its end, and says with which code it was.
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + DEADLINE * 3;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "it does not end: {:?}", self.log.lock().unwrap());
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Stops it as the system does, and waits until it has.
     pub fn stop(&mut self) -> ExitStatus {
         self.terminate();
