@@ -173,7 +173,8 @@ impl Listener {
                 }
             }
         }
-        drop(self);
+        // Whoever hears that it is closed finds it counted nowhere.
+        drop((self, drain));
         drop(closing);
     }
 
