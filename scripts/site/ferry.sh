@@ -9,6 +9,7 @@ write_ferry() {
 [server]
 hostname = "mail.example.net"
 auth_failure_delay = "100ms"
+drain_timeout = "5s"
 
 [log]
 format = "json"
