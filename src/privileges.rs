@@ -99,10 +99,6 @@ impl Account {
     /// # Errors
     /// There is no such user or group, or it is root.
     pub fn find(user: &str, group: Option<&str>) -> Result<Self, AccountError> {
-        let untold = |name: &str, reason: nix::Error| AccountError::Untold {
-            name: format!("{name:?}"),
-            reason: io::Error::from_raw_os_error(reason as i32),
-        };
         let found = User::from_name(user).map_err(|reason| untold(user, reason))?;
         let found = found.ok_or_else(|| AccountError::NoUser(format!("{user:?}")))?;
         if found.uid.is_root() {
@@ -110,10 +106,7 @@ impl Account {
         }
         let gid = match group {
             None => found.gid,
-            Some(name) => {
-                let group = Group::from_name(name).map_err(|reason| untold(name, reason))?;
-                group.ok_or_else(|| AccountError::NoGroup(format!("{name:?}")))?.gid
-            }
+            Some(name) => nix::unistd::Gid::from_raw(self::group(name)?),
         };
         // A name with a NUL is nobody's, and was not found.
         let name = CString::new(user).map_err(|_| AccountError::NoUser(format!("{user:?}")))?;
@@ -121,6 +114,19 @@ impl Account {
         let groups = groups.into_iter().map(nix::unistd::Gid::as_raw).collect();
         Ok(Self { name: user.to_owned(), uid: found.uid.as_raw(), gid: gid.as_raw(), groups })
     }
+}
+
+/// A group's number. Asks the system; blocks, where groups come from the network.
+///
+/// # Errors
+/// There is none of this name.
+pub fn group(name: &str) -> Result<u32, AccountError> {
+    let found = Group::from_name(name).map_err(|reason| untold(name, reason))?;
+    found.map(|group| group.gid.as_raw()).ok_or_else(|| AccountError::NoGroup(format!("{name:?}")))
+}
+
+fn untold(name: &str, reason: nix::Error) -> AccountError {
+    AccountError::Untold { name: format!("{name:?}"), reason: io::Error::from_raw_os_error(reason as i32) }
 }
 
 /// Makes this process the user that it is to be, in one step that is not taken back. To be called while there is one

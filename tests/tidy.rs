@@ -31,7 +31,23 @@ const FLOORS: [(&str, &[&str]); 23] = [
     ("session", &["limits", "usernames", "net", "directory", "routing", "proto", "names", "secret", "drain"]),
     ("server", &["limits", "session", "net", "proto", "names", "drain"]),
     ("probe", &["session", "routing", "proto", "names", "secret", "drain"]),
-    ("admin", &["session", "directory", "routing", "usernames", "names", "near", "drain", "logging"]),
+    (
+        "admin",
+        &[
+            "session",
+            "net",
+            "directory",
+            "routing",
+            "usernames",
+            "names",
+            "near",
+            "pace",
+            "privileges",
+            "secret",
+            "drain",
+            "logging",
+        ],
+    ),
     (
         "config",
         &[

@@ -1,11 +1,15 @@
 //! The operator's way in: HTTP with JSON over a unix socket, for `mailferry status` and all commands to a running
-//! mailferry.
+//! mailferry, and over an address with TLS and tokens, if he wants that.
 //!
-//! `socket` makes the socket and says who holds it, `serve` takes connections, `routes` is the list of what can be asked,
-//! `sight` looks at the running parts, `people` at the sessions, `orders` changes something, `state` keeps what must survive a
-//! restart, `view` has the words of all answers. Whoever may open the socket is an operator; what he sends is still
-//! bounded in size, time and number. Nothing here is on the way of a login.
+//! `socket` makes the socket and says who holds it, `serve` takes connections, `access` says who may ask what (with
+//! `guesses`, which counts wrong tokens), `routes` is the list of what can be asked, `health` answers balancers, `sight` looks at the running parts,
+//! `people` at the sessions, `orders` changes something, `state` keeps what must survive a restart, `view` has the words of
+//! all answers. Whoever may open the socket is an operator; what he sends is still bounded in size, time and number.
+//! Nothing here is on the way of a login.
 
+mod access;
+mod guesses;
+mod health;
 mod orders;
 mod people;
 mod routes;
@@ -15,25 +19,47 @@ mod socket;
 mod state;
 pub mod view;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use tracing::warn;
+use tracing::{info, warn};
 
+use self::access::Gate;
+pub use self::access::{Entrance, Keys, TokenError, Tokens, check_token};
+use self::serve::{Door, REMOTE_MAX};
 use self::socket::Bound;
 pub use self::socket::SocketError;
 use self::state::StateFile;
 use crate::directory::Directory;
 use crate::drain::Drain;
+use crate::net::tls::CertificateFiles;
 use crate::routing::Islands;
 use crate::session::Context;
 
+/// Descriptors that the address may take.
+pub const DESCRIPTORS: usize = REMOTE_MAX + 1;
+
 /// What the configuration says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Where commands come in; `None`: nowhere.
     pub socket: Option<Socket>,
+    /// The group of the socket; `None`: the process's own.
+    pub socket_group: Option<String>,
+    /// Where they come in over TCP; `None`: nowhere.
+    pub address: Option<SocketAddr>,
+    /// Whether they come by TLS there. Without it, the address is one of this machine alone.
+    pub tls: bool,
+    /// The certificate for that; `None`: those of the listeners.
+    pub certificate: Option<CertificateFiles>,
+    /// What an operator shows there; `None`: nobody orders anything there.
+    pub operator_token_file: Option<PathBuf>,
+    /// What somebody shows there who may look.
+    pub read_only_token_file: Option<PathBuf>,
     /// Where the states are kept that the operator gives to nodes.
     pub state_file: PathBuf,
     /// The file that says all this, for `status`.
@@ -65,6 +91,8 @@ impl Reload {
 pub struct Admin {
     settings: Settings,
     socket: Option<Bound>,
+    address: Option<TcpListener>,
+    entrance: Entrance,
     states: StateFile,
 }
 
@@ -78,14 +106,16 @@ struct Desk {
 }
 
 impl Admin {
-    /// Opens the socket, and gives the nodes the states that the operator gave them before the restart. Blocks for a
-    /// moment. Must be called inside a tokio runtime.
+    /// Opens the socket and the address, and gives the nodes the states that the operator gave them before the restart.
+    /// Blocks for a moment. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// The socket is demanded and cannot be had, or another process has it, demanded or not. A state file that is damaged
-    /// is set aside with a warning.
-    pub fn open(settings: &Settings, islands: &Islands) -> Result<Self, SocketError> {
-        let socket = settings.socket.as_ref().map(|socket| Bound::bind(&socket.path).map_err(|error| (socket, error)));
+    /// The socket is demanded and cannot be had, or another process has it, demanded or not; or the address cannot be
+    /// listened on. A state file that is damaged is set aside with a warning.
+    pub fn open(settings: &Settings, keys: Keys, islands: &Islands) -> Result<Self, SocketError> {
+        let group = settings.socket_group.as_deref();
+        let bind = |socket: &Socket| Bound::bind(&socket.path, group);
+        let socket = settings.socket.as_ref().map(|socket| bind(socket).map_err(|error| (socket, error)));
         let socket = match socket.transpose() {
             Ok(bound) => bound,
             Err((socket, error)) if socket.is_demanded || matches!(error, SocketError::Held { .. }) => {
@@ -96,18 +126,33 @@ impl Admin {
                 None
             }
         };
+        let address = settings
+            .address
+            .map(|address| access::bind(address).map_err(|reason| SocketError::Address { address, reason }));
+        let address = address.transpose()?.map(|(listener, address)| {
+            let tls = settings.tls;
+            info!(%address, tls, "open for commands with a token");
+            listener
+        });
         let states = StateFile::open(&settings.state_file, islands);
-        Ok(Self { settings: settings.clone(), socket, states })
+        Ok(Self { settings: settings.clone(), socket, address, entrance: Entrance::new(keys), states })
+    }
+
+    /// What stands behind the address.
+    pub fn entrance(&self) -> Entrance {
+        self.entrance.clone()
     }
 
     /// Answers until told to stop. Orders to read the configuration again go to `reloads`, and wait for their place there
     /// as long as their connections may last.
     pub async fn serve(self, context: Arc<Context>, reloads: mpsc::Sender<Reload>, drain: Drain) {
-        let Self { settings, socket, states } = self;
-        let Some(socket) = socket else { return };
+        let Self { settings, socket, address, entrance, states } = self;
         let states = tokio::sync::Mutex::new(states);
         let desk = Desk { context, settings, states, reloads, drain: drain.clone() };
-        serve::serve(socket, routes::router(Arc::new(desk)), drain).await;
+        let router = routes::router(Arc::new(desk), &Gate::new(entrance.clone()));
+        let doors = [socket.map(Door::Local), address.map(|address| Door::Remote(address, entrance))];
+        let doors = doors.into_iter().flatten().map(|door| serve::serve(door, router.clone(), drain.clone()));
+        join_all(doors).await;
     }
 }
 

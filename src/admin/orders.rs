@@ -40,7 +40,7 @@ impl Desk {
         };
         let (kicked, over) = self.end_all(&selection, over).await;
         let over_ms = u64::try_from(over.as_millis()).unwrap_or(u64::MAX);
-        info!(uid = by.uid, pid = by.pid, whom, kicked, over_ms, "operator: kick");
+        info!(uid = by.uid, pid = by.pid, client = by.client(), whom, kicked, over_ms, "operator: kick");
         match &kick.user {
             Some(user) if kicked == 0 => Err(self.no_session_of(user).await.into()),
             _ => Ok(Kicked { kicked, over_ms }),
@@ -59,7 +59,17 @@ impl Desk {
         port.set_operator_state(*wanted);
         let (node, sessions, in_service) = (path_of(&port), port.sessions(), in_service(port.table()));
         let was = operator_word(was);
-        info!(uid = by.uid, pid = by.pid, node, was, state, sessions, in_service, "operator: node state");
+        info!(
+            uid = by.uid,
+            pid = by.pid,
+            client = by.client(),
+            node,
+            was,
+            state,
+            sessions,
+            in_service,
+            "operator: node state"
+        );
         if let Some(reason) = &not_kept {
             warn!(node, state, reason, "operator: the state will be forgotten at a restart");
         }
@@ -80,7 +90,7 @@ impl Desk {
         nodes.sort_unstable();
         nodes.dedup();
         let island = table.island().name.to_string();
-        info!(uid = by.uid, pid = by.pid, island, nodes = nodes.join(","), "operator: fail back");
+        info!(uid = by.uid, pid = by.pid, client = by.client(), island, nodes = nodes.join(","), "operator: fail back");
         Ok(FailedBack { island, nodes })
     }
 
@@ -88,7 +98,7 @@ impl Desk {
         let directory = self.directory();
         let Some(user) = &order.user else {
             let flushed = directory.flush(None).await;
-            info!(uid = by.uid, pid = by.pid, flushed, "operator: flush of the whole cache");
+            info!(uid = by.uid, pid = by.pid, client = by.client(), flushed, "operator: flush of the whole cache");
             return Ok(Flushed { flushed });
         };
         let none = || Refusal::usage("a user name has 1 to 255 octets and no line end".to_owned());
@@ -98,12 +108,12 @@ impl Desk {
         if let Some(names) = names.filter(|names| names.looked_up != typed) {
             flushed |= directory.flush(Some(&names.looked_up)).await;
         }
-        info!(uid = by.uid, pid = by.pid, user = typed.to_string(), flushed, "operator: flush");
+        info!(uid = by.uid, pid = by.pid, client = by.client(), user = typed.to_string(), flushed, "operator: flush");
         Ok(Flushed { flushed })
     }
 
     pub(super) async fn reload(&self, by: Operator) -> Result<Reloaded, Refusal> {
-        info!(uid = by.uid, pid = by.pid, "operator: reload");
+        info!(uid = by.uid, pid = by.pid, client = by.client(), "operator: reload");
         let (answer, answered) = oneshot::channel();
         let stops = || Refusal::failed("mailferry stops".to_owned());
         self.reloads.send(Reload(answer)).await.map_err(|_| stops())?;
@@ -125,7 +135,14 @@ impl Desk {
             LevelError::NotOurs => Refusal::failed(error.to_string()),
         })?;
         let level = &order.level;
-        info!(uid = by.uid, pid = by.pid, module = order.module.as_deref(), level, "operator: log level");
+        info!(
+            uid = by.uid,
+            pid = by.pid,
+            client = by.client(),
+            module = order.module.as_deref(),
+            level,
+            "operator: log level"
+        );
         Ok(shown(&levels))
     }
 

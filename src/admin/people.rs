@@ -208,7 +208,7 @@ fn first<K: ToString + Ord>(all: HashMap<K, Tally>, limit: usize) -> Vec<view::S
 }
 
 /// A client's network, as limits know it.
-fn network_of(client: IpAddr) -> IpNet {
+pub(super) fn network_of(client: IpAddr) -> IpNet {
     match client.to_canonical() {
         IpAddr::V4(address) => IpNet::V4(address.into()),
         IpAddr::V6(address) => {

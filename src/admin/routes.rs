@@ -1,13 +1,15 @@
-//! What can be asked: every path with its method, and how a refusal looks.
+//! What can be asked: every path with its method and the role that it takes, and how a refusal looks.
 //!
-//! docs/openapi.json describes the same; a test compares the two. A question that looks is GET, one that changes
-//! something is POST with a body of JSON.
+//! docs/openapi.json describes the same; a test compares the two. A question that looks is GET and for everybody with a
+//! token, one that changes something is POST with a body of JSON and for operators. There is no route without a role.
 
 use std::sync::Arc;
 
 use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Query, Request, State};
+use axum::handler::Handler;
+use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +19,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::Desk;
+use super::access::{Gate, Role};
 use super::serve::{BODY_MAX, BODY_TIMEOUT, Operator};
 use super::sight::Unknown;
 use super::view::{Depth, FailBackOrder, Filter, FlushOrder, Kick, LevelOrder, NodeOrder, Problem};
@@ -31,83 +34,162 @@ type Answer = Result<Response, Refusal>;
 pub(super) struct Refusal {
     status: StatusCode,
     problem: Problem,
+    /// What else stands in the answer's header.
+    field: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Refusal {
+    fn new(status: StatusCode, error: String) -> Self {
+        Self { status, problem: Problem { error, meant: Vec::new() }, field: None }
+    }
+
     /// It cannot be understood.
     pub(super) fn usage(error: String) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, problem: Problem { error, meant: Vec::new() } }
+        Self::new(StatusCode::BAD_REQUEST, error)
     }
 
     /// It was understood, and cannot be done.
     pub(super) fn failed(error: String) -> Self {
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, problem: Problem { error, meant: Vec::new() } }
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error)
+    }
+
+    /// Whoever asks has not proved that he may; `challenge` says how he can (RFC 6750 §3).
+    pub(super) fn stranger(error: &str, challenge: &'static str) -> Self {
+        let field = Some((header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
+        Self { field, ..Self::new(StatusCode::UNAUTHORIZED, error.to_owned()) }
+    }
+
+    /// Whoever asks may look, and not order.
+    pub(super) fn forbidden(error: &str, challenge: &'static str) -> Self {
+        let field = Some((header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
+        Self { field, ..Self::new(StatusCode::FORBIDDEN, error.to_owned()) }
+    }
+
+    /// Too often; again after so many seconds.
+    pub(super) fn too_often(error: &str, after: u64) -> Self {
+        let field = Some((header::RETRY_AFTER, HeaderValue::from(after)));
+        Self { field, ..Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_owned()) }
     }
 }
 
 impl From<Unknown> for Refusal {
     fn from(unknown: Unknown) -> Self {
         let problem = Problem { error: unknown.error, meant: unknown.meant.into_iter().collect() };
-        Self { status: StatusCode::NOT_FOUND, problem }
+        Self { status: StatusCode::NOT_FOUND, problem, field: None }
     }
 }
 
 impl From<JsonRejection> for Refusal {
     fn from(rejection: JsonRejection) -> Self {
-        Self { status: rejection.status(), problem: Problem { error: rejection.body_text(), meant: Vec::new() } }
+        Self::new(rejection.status(), rejection.body_text())
     }
 }
 
 impl From<QueryRejection> for Refusal {
     fn from(rejection: QueryRejection) -> Self {
-        Self { status: rejection.status(), problem: Problem { error: rejection.body_text(), meant: Vec::new() } }
+        Self::new(rejection.status(), rejection.body_text())
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status, Json(self.problem)).into_response()
+        let mut response = (self.status, Json(self.problem)).into_response();
+        response.headers_mut().extend(self.field);
+        response
     }
 }
 
-/// Every method and path, and who answers.
-fn routes() -> [(Method, &'static str, MethodRouter<Arc<Desk>>); 11] {
-    [
-        (Method::GET, "/v1/status", get(status)),
-        (Method::GET, "/v1/islands", get(islands)),
-        (Method::GET, "/v1/sessions", get(sessions)),
-        (Method::GET, "/v1/top", get(top)),
-        (Method::POST, "/v1/kick", post(kick)),
-        (Method::POST, "/v1/node", post(node)),
-        (Method::POST, "/v1/fail-back", post(fail_back)),
-        (Method::POST, "/v1/flush", post(flush)),
-        (Method::POST, "/v1/reload", post(reload)),
-        (Method::GET, "/v1/levels", get(levels)),
-        (Method::POST, "/v1/levels", post(set_level)),
+/// A path with its method, who may ask it, and who answers. One of the three kinds below: there is no other way to make one.
+struct Route {
+    #[cfg_attr(not(test), allow(dead_code, reason = "compared with the description"))]
+    method: Method,
+    path: &'static str,
+    role: Role,
+    answer: MethodRouter<Arc<Desk>>,
+}
+
+impl Route {
+    /// For whoever can connect, without a token: nothing of a user, a node or an address may stand in the answer.
+    fn open<T: 'static>(path: &'static str, answer: impl Handler<T, Arc<Desk>>) -> Self {
+        Self { method: Method::GET, path, role: Role::Anybody, answer: get(answer) }
+    }
+
+    /// Looks, and changes nothing.
+    fn look<T: 'static>(path: &'static str, answer: impl Handler<T, Arc<Desk>>) -> Self {
+        Self { method: Method::GET, path, role: Role::ReadOnly, answer: get(answer) }
+    }
+
+    /// Changes something.
+    fn order<T: 'static>(path: &'static str, answer: impl Handler<T, Arc<Desk>>) -> Self {
+        Self { method: Method::POST, path, role: Role::Operator, answer: post(answer) }
+    }
+}
+
+/// Every route.
+fn routes() -> Vec<Route> {
+    vec![
+        Route::open("/healthz", healthz),
+        Route::open("/readyz", readyz),
+        Route::look("/v1/status", status),
+        Route::look("/v1/islands", islands),
+        Route::look("/v1/sessions", sessions),
+        Route::look("/v1/top", top),
+        Route::order("/v1/kick", kick),
+        Route::order("/v1/node", node),
+        Route::order("/v1/fail-back", fail_back),
+        Route::order("/v1/flush", flush),
+        Route::order("/v1/reload", reload),
+        Route::look("/v1/levels", levels),
+        Route::order("/v1/levels", set_level),
     ]
 }
 
-/// All of them.
-pub(super) fn router(desk: Arc<Desk>) -> Router {
-    let add = |router: Router<Arc<Desk>>, (_, path, answer)| router.route(path, answer);
+/// All of them, each behind the gate.
+pub(super) fn router(desk: Arc<Desk>, gate: &Gate) -> Router {
+    let add = |router: Router<Arc<Desk>>, Route { path, role, answer, .. }: Route| {
+        let gate = gate.clone();
+        let guard = move |request, next| guarded(gate.clone(), role, request, next);
+        router.route(path, answer.route_layer(from_fn(guard)))
+    };
     routes()
         .into_iter()
         .fold(Router::new(), add)
         .fallback(async || Refusal::from(Unknown { error: "no such path".to_owned(), meant: None }))
         .method_not_allowed_fallback(async || {
-            let problem = Problem { error: "this path has no such method".to_owned(), meant: Vec::new() };
-            Refusal { status: StatusCode::METHOD_NOT_ALLOWED, problem }
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this path has no such method".to_owned())
         })
-        .layer(from_fn(whole))
+        .layer(from_fn(strict))
         .with_state(desk)
+}
+
+/// First whether he may, then the whole of what he asks.
+async fn guarded(gate: Gate, role: Role, mut request: Request, next: Next) -> Response {
+    match gate.admit(role, &mut request) {
+        Ok(()) => whole(request, next).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// What a browser must not do with an answer, where the answer does not say it itself: keep it, guess what it is, show it
+/// inside of another page, or load anything for it.
+async fn strict(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
 }
 
 /// A question is answered when all of it is there: nobody's order waits half-read.
 async fn whole(request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
-    let refusal = |status, error: &str| {
-        Refusal { status, problem: Problem { error: error.to_owned(), meant: Vec::new() } }.into_response()
-    };
+    let refusal = |status, error: &str| Refusal::new(status, error.to_owned()).into_response();
     let too_long = || refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long");
     // Whoever announces too much is not heard out.
     if body.size_hint().lower() > BODY_MAX as u64 {
@@ -122,6 +204,15 @@ async fn whole(request: Request, next: Next) -> Response {
 
 fn json<T: Serialize>(answer: T) -> Answer {
     Ok::<Response<Body>, _>(Json(answer).into_response())
+}
+
+async fn healthz() -> Answer {
+    json(Desk::alive())
+}
+
+async fn readyz(State(desk): At) -> Response {
+    let (status, health) = desk.ready();
+    (status, Json(health)).into_response()
 }
 
 async fn status(State(desk): At) -> Answer {
@@ -184,8 +275,30 @@ mod tests {
             methods.into_iter().map(|method| format!("{method} {path}")).collect::<Vec<_>>()
         };
         let described: BTreeSet<String> = paths.iter().flat_map(of).collect();
-        let answered: BTreeSet<String> = routes().iter().map(|(method, path, _)| format!("{method} {path}")).collect();
+        let answered: BTreeSet<String> = routes().iter().map(|it| format!("{} {}", it.method, it.path)).collect();
         assert_eq!(described, answered);
         assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    }
+
+    #[test]
+    fn the_description_says_who_may_ask_what() {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json")).unwrap();
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for Route { method, path, role, .. } in routes() {
+            let described = &document["paths"][path][method.as_str().to_lowercase()];
+            let security = described.get("security").unwrap_or(&document["security"]).as_array().unwrap();
+            let schemes: Vec<&str> =
+                security.iter().map(|it| it.as_object().unwrap().keys().next().unwrap().as_str()).collect();
+            let (expected, statuses): (&[&str], &[&str]) = match role {
+                Role::Anybody => (&[], &[]),
+                Role::ReadOnly => (&["readOnly", "operator"], &["401", "429"]),
+                Role::Operator => (&["operator"], &["401", "403", "429"]),
+            };
+            assert_eq!(schemes, expected, "{method} {path}");
+            for status in ["401", "403", "429"] {
+                let is_there = described["responses"].get(status).is_some();
+                assert_eq!(is_there, statuses.contains(&status), "{method} {path} {status}");
+            }
+        }
     }
 }

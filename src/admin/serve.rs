@@ -1,28 +1,44 @@
 //! Connections of operators: a few at once, each for one question, bounded in size and time.
 //!
-//! Whoever may open the socket may give any order, and can still not make us wait for ever or take our memory: what
-//! keeps a place without asking is cut, and the next one gets it.
+//! Whoever may open the socket may give any order, whoever reaches the address is nobody before his token says more, and
+//! neither can make us wait for ever or take our memory: what keeps a place without asking is cut, and the next one gets
+//! it. A stream of events leaves its place to the questions, and has one among the streams. The two doors have places of
+//! their own, so that whoever fills the one does not close the other.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::UnixStream;
+use ipnet::IpNet;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+use tracing::field::{DisplayValue, display};
 
+use super::access::Entrance;
+use super::people::network_of;
 use super::socket::Bound;
 use crate::drain::Drain;
 
-/// Connections at once; others wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 16;
+/// Connections at once over the socket; others wait in the kernel's queue.
+const LOCAL_MAX: usize = 16;
 
-/// From the connect to the end of the question's header.
+/// Connections at once over the address.
+pub(super) const REMOTE_MAX: usize = 64;
+
+/// For a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// From the connect, or the end of the handshake, to the end of the question's header.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// From the connect to the last octet of the answer.
@@ -35,7 +51,10 @@ const HEADER_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 32;
 
 /// How long a connection may keep its place while others wait for one.
-const PATIENCE: Duration = Duration::from_secs(1);
+const LOCAL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The same over the address, where strangers come: whoever fills all places again and again must not make others wait.
+const REMOTE_PATIENCE: Duration = Duration::from_millis(200);
 
 /// From the end of the header to that of the body.
 pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,96 +62,209 @@ pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Octets of a body.
 pub(super) const BODY_MAX: usize = 16 * 1024;
 
+/// Streams of events at once, beside the questions. Whoever comes then is told so.
+const STREAMS_MAX: usize = 16;
+
+/// How long a stream may last; its listener asks again. So nobody keeps a place who has gone without a word.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// How long accepting pauses when there are no descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
 
-/// Who asks, by the kernel's word.
+/// Who asks: a user of this machine by the kernel's word, or somebody at an address, whose token says what he may.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Operator {
     /// The user's number, if the system tells.
     pub(super) uid: Option<u32>,
     /// The process, if the system tells.
     pub(super) pid: Option<i32>,
+    /// Whence he comes; `None`: over the socket.
+    pub(super) remote: Option<SocketAddr>,
+}
+
+impl Operator {
+    /// Whence he comes, for the log; nothing over the socket.
+    pub(super) fn client(&self) -> Option<DisplayValue<SocketAddr>> {
+        self.remote.map(display)
+    }
+}
+
+/// Where connections come in.
+pub(super) enum Door {
+    /// Over the socket.
+    Local(Bound),
+    /// Over the address.
+    Remote(TcpListener, Entrance),
+}
+
+/// A connection that nobody has heard yet.
+enum Caller {
+    Local(UnixStream),
+    Remote(TcpStream, SocketAddr),
+}
+
+impl Door {
+    async fn accept(&self) -> io::Result<Caller> {
+        match self {
+            Self::Local(bound) => bound.socket.accept().await.map(|(stream, _)| Caller::Local(stream)),
+            Self::Remote(socket, _) => socket.accept().await.map(|(stream, client)| Caller::Remote(stream, client)),
+        }
+    }
+
+    fn tls(&self) -> Option<TlsAcceptor> {
+        match self {
+            Self::Local(_) => None,
+            Self::Remote(_, entrance) => entrance.tls().map(TlsAcceptor::from),
+        }
+    }
 }
 
 /// Accepts until told to stop. The socket's name is removed then.
-pub(super) async fn serve(bound: Bound, router: Router, drain: Drain) {
-    let mut places = Places::default();
+pub(super) async fn serve(door: Door, router: Router, drain: Drain) {
+    let streams = Arc::new(Semaphore::new(STREAMS_MAX));
+    let mut places = match door {
+        Door::Local(_) => Places::new(LOCAL_MAX, LOCAL_PATIENCE),
+        Door::Remote(..) => Places::new(REMOTE_MAX, REMOTE_PATIENCE),
+    };
     loop {
         let accepted = tokio::select! {
-            accepted = bound.socket.accept() => accepted,
+            accepted = door.accept() => accepted,
             () = drain.signalled() => return,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok(caller) = accepted else {
             sleep(EXHAUSTED_PAUSE).await;
             continue;
         };
         let place = places.free().await;
-        let (router, drain) = (router.clone(), drain.clone());
-        let mut given_up = places.take();
+        let network = match &caller {
+            Caller::Local(_) => None,
+            Caller::Remote(_, client) => Some(network_of(client.ip())),
+        };
+        let mut given_up = places.take(network);
+        let (streaming, streams_now) = oneshot::channel();
+        let streaming = Streaming { places: Arc::clone(&streams), word: Arc::new(Mutex::new(Some(streaming))) };
+        let talk = hear(caller, door.tls(), router.clone().layer(Extension(streaming)));
+        let drain = drain.clone();
         tokio::spawn(async move {
-            let _place = place;
-            tokio::select! {
+            let mut talk = pin!(talk);
+            let _place_among_streams = tokio::select! {
                 // Whatever ends it, there is nobody to tell.
-                _ = timeout(CONNECTION_TIMEOUT, talk(stream, router)) => {}
-                _ = &mut given_up => {}
+                _ = timeout(CONNECTION_TIMEOUT, &mut talk) => return,
+                _ = &mut given_up => return,
+                () = drain.signalled() => return,
+                Ok(place) = streams_now => place,
+            };
+            drop((place, given_up));
+            tokio::select! {
+                _ = timeout(STREAM_TIMEOUT, talk) => {}
                 () = drain.signalled() => {}
             }
         });
     }
 }
 
-/// The connections that there are. Where there is no place, the oldest makes one, but never before its patience is over:
-/// every question but a long reload is answered in less, and that one comes to its end without its asker.
-struct Places {
-    all: Arc<Semaphore>,
-    /// In the order of their beginning. Dropping the word ends the connection.
-    taken: VecDeque<(Instant, oneshot::Sender<()>)>,
+/// A connection's way out of the bounds of a question, into those of a stream.
+#[derive(Clone)]
+pub(super) struct Streaming {
+    places: Arc<Semaphore>,
+    word: Arc<Mutex<Option<oneshot::Sender<OwnedSemaphorePermit>>>>,
 }
 
-impl Default for Places {
-    fn default() -> Self {
-        Self { all: Arc::new(Semaphore::new(CONNECTIONS_MAX)), taken: VecDeque::new() }
+impl Streaming {
+    /// The answer will be a stream. `false`: there are too many.
+    #[allow(dead_code, reason = "no answer is one yet")]
+    pub(super) fn begin(&self) -> bool {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return false };
+        let word = self.word.lock().unwrap_or_else(PoisonError::into_inner).take();
+        word.is_some_and(|word| word.send(place).is_ok())
     }
 }
 
+/// The connections that there are. Where there is no place, the oldest of the network that has the most makes one, but
+/// never before its patience is over: every question but a long reload is answered in less, and that one comes to its end
+/// without its asker.
+struct Places {
+    all: Arc<Semaphore>,
+    patience: Duration,
+    /// In the order of their beginning.
+    taken: VecDeque<Taken>,
+}
+
+struct Taken {
+    began: Instant,
+    network: Option<IpNet>,
+    /// Dropping it ends the connection.
+    word: oneshot::Sender<()>,
+}
+
 impl Places {
+    fn new(most: usize, patience: Duration) -> Self {
+        Self { all: Arc::new(Semaphore::new(most)), patience, taken: VecDeque::new() }
+    }
+
     async fn free(&mut self) -> Option<OwnedSemaphorePermit> {
-        self.taken.retain(|(_, word)| !word.is_closed());
+        self.taken.retain(|it| !it.word.is_closed());
         let place = Arc::clone(&self.all).acquire_owned();
-        let oldest = self.taken.front().filter(|_| self.all.available_permits() == 0).map(|(began, _)| *began);
+        let leaving = if self.all.available_permits() == 0 { self.leaving() } else { None };
         let mut place = pin!(place);
-        if let Some(oldest) = oldest {
+        if let Some(leaving) = leaving {
+            let began = self.taken.get(leaving).map_or_else(Instant::now, |it| it.began);
             tokio::select! {
                 biased;
                 place = &mut place => return place.ok(),
-                () = sleep_until(oldest + PATIENCE) => drop(self.taken.pop_front()),
+                () = sleep_until(began + self.patience) => drop(self.taken.remove(leaving)),
             }
         }
         // Never closed.
         place.await.ok()
     }
 
-    fn take(&mut self) -> oneshot::Receiver<()> {
+    /// The first one of the network that has the most.
+    fn leaving(&self) -> Option<usize> {
+        let mut counts: HashMap<Option<IpNet>, usize> = HashMap::new();
+        self.taken.iter().for_each(|it| *counts.entry(it.network).or_default() += 1);
+        let most = counts.values().max()?;
+        self.taken.iter().position(|it| counts.get(&it.network) == Some(most))
+    }
+
+    fn take(&mut self, network: Option<IpNet>) -> oneshot::Receiver<()> {
         let (word, given_up) = oneshot::channel();
-        self.taken.push_back((Instant::now(), word));
+        self.taken.push_back(Taken { began: Instant::now(), network, word });
         given_up
     }
 }
 
-async fn talk(stream: UnixStream, router: Router) -> Result<(), hyper::Error> {
-    let credentials = stream.peer_cred().ok();
-    let operator = Operator {
-        uid: credentials.as_ref().map(tokio::net::unix::UCred::uid),
-        pid: credentials.as_ref().and_then(tokio::net::unix::UCred::pid),
-    };
+async fn hear(caller: Caller, tls: Option<TlsAcceptor>, router: Router) {
+    match (caller, tls) {
+        (Caller::Local(stream), _) => {
+            let credentials = stream.peer_cred().ok();
+            let operator = Operator {
+                uid: credentials.as_ref().map(tokio::net::unix::UCred::uid),
+                pid: credentials.as_ref().and_then(tokio::net::unix::UCred::pid),
+                remote: None,
+            };
+            talk(stream, router, operator).await;
+        }
+        (Caller::Remote(stream, client), tls) => {
+            let operator = Operator { uid: None, pid: None, remote: Some(client) };
+            let Some(tls) = tls else { return talk(stream, router, operator).await };
+            if let Ok(Ok(stream)) = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+                talk(stream, router, operator).await;
+            }
+        }
+    }
+}
+
+async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin + Send, router: Router, operator: Operator) {
     let service = TowerToHyperService::new(router.layer(Extension(operator)));
-    http1::Builder::new()
+    let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEADER_MAX)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
-        .await
+        .await;
+    // There is nobody to tell.
+    drop(served);
 }

@@ -4,12 +4,15 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Type};
+
+use crate::privileges;
 
 /// Root, our own user and our group. The umask may take from it until it is set again.
 const MODE: u32 = 0o660;
@@ -44,6 +47,27 @@ pub enum SocketError {
         /// The system's words.
         reason: io::Error,
     },
+    /// It cannot be the group's.
+    #[error(
+        "{path} cannot be given to the group {group}: {reason}: make mailferry's user a member of it, or remove \
+         `socket_group` in [admin]"
+    )]
+    Group {
+        /// The socket.
+        path: PathBuf,
+        /// The group.
+        group: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// The address cannot be had.
+    #[error("cannot listen on {address} for commands: {reason}: name another `address` in [admin]")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// The system's words.
+        reason: io::Error,
+    },
 }
 
 /// A listening socket. Dropping it removes its name.
@@ -55,13 +79,22 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    pub(super) fn bind(path: &Path) -> Result<Self, SocketError> {
+    /// Whoever is in the group may open it, or in the process's own without one.
+    pub(super) fn bind(path: &Path, group: Option<&str>) -> Result<Self, SocketError> {
         let unusable = |reason| SocketError::Unusable { path: path.to_owned(), reason };
         // Of two that start at once, the second should find a socket that lives. Who cannot have the lock goes on without.
         let folder = fs::File::open(path.parent().unwrap_or(Path::new("."))).map_err(unusable)?;
         let _lock = folder.try_lock();
         remove_stale(path)?;
-        let (listener, inode) = listen(path).map_err(unusable)?;
+        let socket = name(path).map_err(unusable)?;
+        if let Some(group) = group {
+            give(path, group).map_err(|reason| SocketError::Group {
+                path: path.to_owned(),
+                group: group.to_owned(),
+                reason,
+            })?;
+        }
+        let (listener, inode) = listen(socket, path).map_err(unusable)?;
         let socket = tokio::net::UnixListener::from_std(listener).map_err(unusable)?;
         Ok(Self { socket, path: path.to_owned(), inode })
     }
@@ -105,11 +138,21 @@ fn holder(socket: &socket2::Socket) -> String {
     pid.map_or_else(|_| "of another user".to_owned(), |pid| pid.to_string())
 }
 
-fn listen(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
+fn name(path: &Path) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     fchmod(&socket, Mode::from_raw_mode(MODE))?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
+    Ok(socket)
+}
+
+/// Nobody can connect yet: it has a name, and nobody listens.
+fn give(path: &Path, group: &str) -> Result<(), String> {
+    let gid = privileges::group(group).map_err(|error| error.to_string())?;
+    chown(path, None, Some(gid)).map_err(|error| error.to_string())
+}
+
+fn listen(socket: socket2::Socket, path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
     fs::set_permissions(path, Permissions::from_mode(MODE))?;
     let metadata = fs::symlink_metadata(path)?;
     socket.listen(BACKLOG)?;

@@ -14,6 +14,15 @@ pub struct Problem {
     pub meant: Vec<String>,
 }
 
+/// `GET /healthz` and `GET /readyz`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Whether it is so.
+    pub ok: bool,
+    /// Why not.
+    pub reason: Option<String>,
+}
+
 /// `GET /v1/status`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {

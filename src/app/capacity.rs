@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use tracing::warn;
 
+use crate::admin;
 use crate::config::Settings;
 use crate::directory::SourceSettings;
 use crate::net::descriptors::Descriptors;
@@ -49,7 +50,8 @@ fn reserve(settings: &Settings) -> u64 {
         SourceSettings::Ldap(ldap) => ldap.urls.len() * (ldap.pool + RESERVE_PER_LDAP_URL) * PER_LDAP_CONNECTION,
         SourceSettings::File(_) => 0,
     };
-    let all = RESERVE + settings.listeners.len() * RESERVE_PER_LISTENER + nodes * RESERVE_PER_NODE + ldap;
+    let admin = settings.admin.address.map_or(0, |_| admin::DESCRIPTORS);
+    let all = RESERVE + admin + settings.listeners.len() * RESERVE_PER_LISTENER + nodes * RESERVE_PER_NODE + ldap;
     u64::try_from(all).unwrap_or(u64::MAX)
 }
 

@@ -63,6 +63,8 @@ fn paths(settings: &Settings) -> Vec<&Path> {
     let mut paths: Vec<&Path> = Vec::new();
     let tls = settings.tls.iter().flat_map(|tls| &tls.certificates);
     paths.extend(tls.flat_map(|files| [files.chain.as_path(), files.key.as_path()]));
+    let own = settings.admin.certificate.iter().filter(|_| settings.admin.address.is_some());
+    paths.extend(own.flat_map(|files| [files.chain.as_path(), files.key.as_path()]));
     let listeners = settings.listeners.iter().filter(|it| it.tls != ListenerTls::Off);
     paths.extend(listeners.filter_map(|it| it.client_ca.as_deref()));
     let islands = settings.islands.iter().filter(|island| island.tls != NodeTls::Off);

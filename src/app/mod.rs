@@ -50,9 +50,12 @@ pub enum StartError {
     /// The directory cannot be set up.
     #[error("{0}")]
     Directory(#[from] directory::DirectoryError),
-    /// The operator's socket cannot be had.
+    /// The operator's socket or address cannot be had.
     #[error("{0}")]
     Admin(#[from] admin::SocketError),
+    /// A file with a token holds none.
+    #[error("{0}")]
+    Token(#[from] admin::TokenError),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}: {reason}")]
     Bind {

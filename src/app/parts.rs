@@ -12,6 +12,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::StartError;
 use super::files::Prints;
+use crate::admin;
 use crate::config::Settings;
 use crate::config::diff::pair_listeners;
 use crate::directory::{Directory, SourceSettings};
@@ -28,6 +29,8 @@ pub(super) struct Made {
     pub(super) tls: Vec<Option<Arc<ServerConfig>>>,
     pub(super) node_tls: HashMap<IslandName, Arc<ClientConfig>>,
     pub(super) directory: Directory,
+    /// Of the operators' address.
+    pub(super) keys: admin::Keys,
 }
 
 /// All that can fail, done.
@@ -61,6 +64,7 @@ pub(super) fn prepare(settings: Settings, old: Option<&Made>) -> Result<Parts, S
         node_tls.insert(island.name.clone(), new.node_tls(island, &mut roots)?);
     }
     let (directory, is_other_directory) = new.directory(&mut roots)?;
+    let keys = new.keys()?;
     let mut sockets = Vec::new();
     for ((it, tls), pair) in settings.listeners.iter().zip(&tls).zip(pairs) {
         sockets.push(match pair {
@@ -71,7 +75,7 @@ pub(super) fn prepare(settings: Settings, old: Option<&Made>) -> Result<Parts, S
             }
         });
     }
-    Ok(Parts { made: Made { settings, prints, tls, node_tls, directory }, sockets, is_other_directory })
+    Ok(Parts { made: Made { settings, prints, tls, node_tls, directory, keys }, sockets, is_other_directory })
 }
 
 /// What is to come, beside what runs.
@@ -127,6 +131,26 @@ impl New<'_> {
             Some(known) => Ok(Arc::clone(known)),
             None => roots.client_config(island.ca.as_ref()),
         }
+    }
+
+    /// What operators find behind their address. Read anew each time: tickets of theirs are few.
+    fn keys(&self) -> Result<admin::Keys, StartError> {
+        let admin = &self.settings.admin;
+        if admin.address.is_none() {
+            return Ok(admin::Keys::default());
+        }
+        let tokens = admin::Tokens::load(admin.operator_token_file.as_deref(), admin.read_only_token_file.as_deref())?;
+        let own = admin.certificate.as_ref().map(|files| {
+            let min_version = self.settings.tls.as_ref().map_or(tls::Version::Tls12, |tls| tls.min_version);
+            tls::ServerSettings { certificates: vec![files.clone()], min_version }
+        });
+        let tls = match own.as_ref().or(self.settings.tls.as_ref()).filter(|_| admin.tls) {
+            Some(settings) => Some(tls::server_config(settings, b"http/1.1", None)?),
+            // The listeners do without, and the address is as it was until the next start.
+            None if admin.tls => self.old.and_then(|old| old.keys.tls.clone()),
+            None => None,
+        };
+        Ok(admin::Keys { tls, tokens })
     }
 
     /// The directory, and whether it is another one. Its cache is kept as long as the routes come from the same source.

@@ -16,6 +16,7 @@ use super::files::Prints;
 use super::parts::{self, Made};
 use super::running::Running;
 use super::{StartError, notify};
+use crate::admin;
 use crate::config::diff::{Changes, diff};
 use crate::config::{self, Report, Settings};
 
@@ -139,7 +140,11 @@ impl Reloader {
 /// What a running mailferry cannot take up stays as it is, so that the next reload says so again.
 fn stay(old: &Settings, new: &mut Settings) {
     new.log.format = old.log.format;
-    new.admin = old.admin.clone();
+    let (before, now) = (old.admin.clone(), std::mem::replace(&mut new.admin, old.admin.clone()));
+    if before.address.is_some() && now.address.is_some() {
+        let admin::Settings { certificate, operator_token_file, read_only_token_file, .. } = now;
+        new.admin = admin::Settings { certificate, operator_token_file, read_only_token_file, ..before };
+    }
 }
 
 fn tell(changes: &Changes) {

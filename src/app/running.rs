@@ -33,6 +33,7 @@ pub(super) struct Running {
     pub(super) made: Arc<Made>,
     /// In the order of the configuration.
     listeners: Vec<Open>,
+    entrance: admin::Entrance,
     probes: Vec<Watched>,
     /// Each ends its task when it is dropped.
     lookups: drain::Signal,
@@ -92,8 +93,8 @@ impl Running {
         let run = u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX);
         let context = Arc::new(Context::new(site, Limits::new(settings.limits.clone(), possible), run));
         let site = context.site();
-        let admin = Admin::open(&settings.admin, &site.islands)?;
-        tokio::spawn(admin.serve(Arc::clone(&context), reloads, drain.clone()));
+        let admin = Admin::open(&settings.admin, made.keys.clone(), &site.islands)?;
+        let entrance = admin.entrance();
         let (lookups, keeper) = (refresh(&site, &drain), keep(&site.directory, &drain, None));
         let new = sockets.into_iter().filter_map(|socket| match socket {
             Socket::Kept(_) => None,
@@ -102,8 +103,10 @@ impl Running {
         let listeners = new.collect();
         let islands = settings.islands.len();
         let (made, probes) = (Arc::new(made), Vec::new());
-        let mut running = Self { context, made, listeners, probes, lookups, keeper, sessions, drain };
+        let mut running = Self { context, made, listeners, entrance, probes, lookups, keeper, sessions, drain };
         running.watch_nodes();
+        // Last, so that nobody hears that all is well before it is.
+        tokio::spawn(admin.serve(Arc::clone(&running.context), reloads, running.drain.clone()));
         info!(version = env!("CARGO_PKG_VERSION"), islands, clients, "ready");
         Ok(running)
     }
@@ -150,6 +153,7 @@ impl Running {
                 }
             }
         }
+        self.entrance.replace(made.keys.clone());
         if has_other_hosts {
             self.lookups = refresh(&site, &self.drain);
         }

@@ -17,11 +17,14 @@ use crate::server::ListenerSettings as Listener;
 use crate::session::{Settings as Session, StopSettings};
 
 /// What a restart is needed for, by section and key, and why. Everything else changes live.
-pub const NEEDS_RESTART: [(&str, &str, &str); 6] = [
+pub const NEEDS_RESTART: [(&str, &str, &str); 9] = [
     ("server", "user", "who has given rights away cannot have them back"),
     ("server", "group", "who has given rights away cannot have them back"),
     ("server", "sandbox", "the kernel lets nobody out, and takes in only who has one thread"),
     ("admin", "socket", "whoever gives commands would lose the way to the mailferry that runs"),
+    ("admin", "socket_group", "the socket belongs to a group from its beginning"),
+    ("admin", "address", "whoever gives commands there would lose the way to the mailferry that runs"),
+    ("admin", "tls", "nobody should find clear text where he left TLS"),
     ("admin", "state_file", "what the operator has said so far stands in the old one"),
     ("log", "format", "the log is set up once, and a log of two formats could not be read by a program"),
 ];
@@ -146,8 +149,21 @@ pub fn diff(old: &Settings, new: &Settings) -> Changes {
     server.extend(differing!(&old.stop, stop, StopSettings { delay => "drain_delay", timeout => "drain_timeout" }));
     changes.changed("server", "", server);
     // The file's own name is no key of it.
-    let admin =
-        differing!(&old.admin, &new.admin, Admin { socket => "socket", state_file => "state_file", config => "" });
+    let mut admin = differing!(&old.admin, &new.admin, Admin {
+        socket => "socket",
+        socket_group => "socket_group",
+        address => "address",
+        tls => "tls",
+        certificate => "chain",
+        operator_token_file => "operator_token_file",
+        read_only_token_file => "read_only_token_file",
+        state_file => "state_file",
+        config => "",
+    });
+    if old.admin.address.is_none() || new.admin.address.is_none() {
+        // An address that comes or goes at a restart takes all that is said of it along.
+        admin.retain(|key| !["chain", "operator_token_file", "read_only_token_file"].contains(key));
+    }
     changes.changed("admin", "", admin);
     changes.changed("log", "", differing!(&old.log, &new.log, Log { format => "format", level => "level" }));
     tls(&mut changes, old.tls.as_ref(), new.tls.as_ref());

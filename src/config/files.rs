@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::report::Problem;
+use crate::admin::{TokenError, Tokens, check_token};
 use crate::directory::file::{self, FileError};
 use crate::directory::snapshot;
 use crate::names::IslandName;
@@ -33,7 +34,11 @@ pub(super) enum NamedFile {
     Routes { path: PathBuf, span: Range<usize>, islands: Option<BTreeSet<IslandName>> },
     /// Where the cache's routes are written, perhaps for the first time.
     Snapshot { path: PathBuf, span: Range<usize> },
-    /// No file, but an entry of one: who mailferry is to be.
+    /// What operators show, where one is named.
+    Tokens { operator: Option<(PathBuf, Range<usize>)>, read_only: Option<(PathBuf, Range<usize>)> },
+    /// No file, but an entry of one: a group.
+    Group { name: String, span: Range<usize> },
+    /// The same: who mailferry is to be.
     User { settings: privileges::Settings, span: Range<usize>, group_span: Range<usize> },
 }
 
@@ -64,6 +69,12 @@ pub(super) fn check(files: &[NamedFile]) -> Vec<Problem> {
             NamedFile::Password { of, path, span } => problems.extend(password(of, path, span)),
             NamedFile::Routes { path, span, islands } => problems.extend(routes(path, span, islands.as_ref())),
             NamedFile::Snapshot { path, span } => problems.extend(kept_routes(path, span)),
+            NamedFile::Tokens { operator, read_only } => problems.extend(tokens(operator.as_ref(), read_only.as_ref())),
+            NamedFile::Group { name, span } => {
+                let remedy = "name a group of this machine, of which mailferry's user is a member";
+                let error = privileges::group(name).err();
+                problems.extend(error.map(|error| problem(span, error.to_string(), remedy)));
+            }
             NamedFile::User { settings, span, group_span } => problems.extend(user(settings, span, group_span)),
         }
     }
@@ -93,6 +104,29 @@ fn password(of: &str, path: &Path, span: &Range<usize>) -> Option<Problem> {
         }
     };
     Some(problem(span, error.to_string(), &remedy))
+}
+
+fn tokens(operator: Option<&(PathBuf, Range<usize>)>, read_only: Option<&(PathBuf, Range<usize>)>) -> Vec<Problem> {
+    const REMEDY: &str = "make it with `openssl rand -hex 32`, and write nothing else into the file";
+    let told = |error: &TokenError, span: &Range<usize>| {
+        let remedy = match error {
+            TokenError::File(PasswordError::Unreadable { .. }) => READABLE,
+            TokenError::File(PasswordError::Empty(_) | PasswordError::TooLong(_) | PasswordError::NotText(_))
+            | TokenError::Short(_)
+            | TokenError::Strange(_) => REMEDY,
+            TokenError::Same => "give the operator another token than those who look",
+        };
+        problem(span, error.to_string(), remedy)
+    };
+    let each = [operator, read_only].into_iter().flatten();
+    let problems: Vec<_> = each.filter_map(|(path, span)| Some(told(&check_token(path).err()?, span))).collect();
+    match (operator, read_only) {
+        (Some((operator, _)), Some((read_only, span))) if problems.is_empty() => {
+            let both = Tokens::load(Some(operator), Some(read_only)).err();
+            both.iter().map(|error| told(error, span)).collect()
+        }
+        _ => problems,
+    }
 }
 
 fn routes(path: &Path, span: &Range<usize>, islands: Option<&BTreeSet<IslandName>>) -> Option<Problem> {

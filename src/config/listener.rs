@@ -219,8 +219,22 @@ fn scope(address: SocketAddr) -> u32 {
     }
 }
 
-/// TLS towards clients, which must be there exactly when a listener uses it. The outer `None`: wrong, which was noted.
-pub(super) fn tls(root: &DeTable<'_>, notes: &Notes, listeners: &Listeners) -> Option<Option<ServerSettings>> {
+/// Operators' address is none of the listeners'.
+pub(super) fn keep_off(listeners: &Listeners, address: Option<&Spanned<SocketAddr>>, notes: &Notes) {
+    let (Some(address), Some(settings)) = (address, &listeners.settings) else { return };
+    if settings.iter().any(|it| collide(it.address, *address.get_ref())) {
+        notes.problem(address.span(), "a listener has this address", "name another port");
+    }
+}
+
+/// TLS towards clients, which must be there when a listener uses it, and must not when neither a listener does nor the
+/// operators' address. The outer `None`: wrong, which was noted.
+pub(super) fn tls(
+    root: &DeTable<'_>,
+    notes: &Notes,
+    listeners: &Listeners,
+    is_used_elsewhere: bool,
+) -> Option<Option<ServerSettings>> {
     let section = Section::one(root, &TLS, notes)?;
     if section.table().is_none() {
         if let TlsUse::By(listener) = &listeners.tls {
@@ -229,7 +243,8 @@ pub(super) fn tls(root: &DeTable<'_>, notes: &Notes, listeners: &Listeners) -> O
         }
         return Some(None);
     }
-    if let TlsUse::ByNobody = listeners.tls {
+    let is_used = is_used_elsewhere || matches!(listeners.tls, TlsUse::By(_));
+    if !is_used && matches!(listeners.tls, TlsUse::ByNobody) {
         notes.problem(
             section.span(),
             "no listener uses [tls]",
@@ -241,7 +256,7 @@ pub(super) fn tls(root: &DeTable<'_>, notes: &Notes, listeners: &Listeners) -> O
     // Collected twice, so that all are read and not only those before the first wrong one.
     let certificates: Vec<_> = certificates?.iter().map(certificate).collect();
     let certificates: Option<Vec<_>> = certificates.into_iter().collect();
-    if let TlsUse::By(_) = listeners.tls {
+    if is_used {
         certificates.iter().flatten().for_each(|(_, file)| notes.file(file.clone()));
     }
     let certificates = certificates?.into_iter().map(|(files, _)| files).collect();

@@ -142,7 +142,7 @@ pub fn parse(name: &str, text: &str) -> Result<Settings, Report> {
 pub fn admin(name: &str, text: &str) -> Option<admins::Settings> {
     let notes = Notes::new(name);
     let (table, _) = syntax::parse(text);
-    admin::read(&table, &notes)
+    admin::read(&table, &notes).settings
 }
 
 /// The settings are `None` only where there are problems.
@@ -164,7 +164,8 @@ fn resolve(table: &toml::de::DeTable<'_>, notes: &Notes) -> Option<Settings> {
     let admin = admin::read(table, notes);
     let log = listener::log(table, notes);
     let listeners = listener::listeners(table, notes);
-    let tls = listener::tls(table, notes, &listeners);
+    listener::keep_off(&listeners, admin.address.as_ref(), notes);
+    let tls = listener::tls(table, notes, &listeners, admin.may_use_listeners_tls);
     let usernames = usernames::read(table, notes, &listeners.domains);
     let limits = limits::read(table, notes, server.as_ref());
     let islands = island::read(table, notes, server.as_ref().map(|server| &server.login_timeout));
@@ -175,7 +176,7 @@ fn resolve(table: &toml::de::DeTable<'_>, notes: &Notes) -> Option<Settings> {
     Some(Settings {
         session: server.session(usernames?),
         limits: limits?,
-        admin: admin?,
+        admin: admin.settings?,
         log: log?,
         tls: tls?,
         listeners: listeners.settings?,

@@ -4,6 +4,7 @@
 //! written from it, and tests hold proxy.toml.example to it. Only keys that work are listed, and no key is read that
 //! is not listed. This file knows no setting's type; those belong to the parts that use them.
 
+mod admin;
 mod directory;
 mod island;
 mod limits;
@@ -13,11 +14,12 @@ mod usernames;
 
 use std::time::Duration;
 
+pub use admin::ADMIN;
 pub use directory::{CACHE, DIRECTORY};
 pub use island::{ISLAND, NODES, PROBE};
 pub use limits::LIMITS;
 pub use listener::LISTENER;
-pub use server::{ADMIN, CERTIFICATES, LOG, SERVER, TLS};
+pub use server::{CERTIFICATES, LOG, SERVER, TLS};
 pub use usernames::{SNI_DOMAINS, USERNAMES};
 
 /// A part of the file.

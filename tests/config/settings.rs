@@ -133,8 +133,10 @@ fn a_minimal_site_gets_the_defaults() {
         },
         admin: admin::Settings {
             socket: Some(admin::Socket { path: "/run/mailferry/admin.sock".into(), is_demanded: false }),
+            tls: true,
             state_file: "/var/lib/mailferry/operator.json".into(),
             config: "/srv/site/proxy.toml".to_owned(),
+            ..admin::Settings::default()
         },
         log: logging::Settings { format: Format::Text, level: tracing::Level::INFO },
         tls: Some(ServerSettings {
@@ -190,6 +192,12 @@ fn every_value_arrives_where_it_is_meant_for() {
     let settings = sample("everything.toml");
     let admin = admin::Settings {
         socket: Some(admin::Socket { path: "/srv/site/admin.sock".into(), is_demanded: true }),
+        socket_group: Some("operators".to_owned()),
+        address: Some("[::1]:8443".parse().unwrap()),
+        tls: true,
+        certificate: Some(certificate("/srv/site/admin.pem", "/srv/site/admin.key")),
+        operator_token_file: Some("/srv/site/operator.token".into()),
+        read_only_token_file: Some("/srv/site/read-only.token".into()),
         state_file: "/srv/mailferry/nodes.json".into(),
         config: "/srv/site/proxy.toml".to_owned(),
     };

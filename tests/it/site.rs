@@ -235,7 +235,7 @@ fn settings(spec: &Spec, dir: &TempDir, certificate: CertificateFiles) -> Settin
             ..spec.session.clone()
         },
         limits: spec.limits.clone(),
-        admin: admin::Settings { socket: None, state_file: dir.path().join("operator.json"), config: String::new() },
+        admin: admin::Settings { state_file: dir.path().join("operator.json"), ..admin::Settings::default() },
         log: logging::Settings { format: logging::Format::Json, level: tracing::Level::TRACE },
         tls: Some(ServerSettings { certificates: vec![certificate.clone()], min_version: Version::Tls12 }),
         listeners: [of(Protocol::Imap), of(Protocol::Pop3)].concat(),

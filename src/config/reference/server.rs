@@ -106,31 +106,6 @@ pub static SERVER: Section = Section {
     ],
 };
 
-/// `[admin]`
-pub static ADMIN: Section = Section {
-    path: "admin",
-    form: Form::Optional,
-    meaning: "How the operator's commands reach the running mailferry, and what of them is kept.",
-    keys: &[
-        key(
-            "socket",
-            Text,
-            Unset,
-            "The unix socket for `mailferry status` and all other commands to a running mailferry. Its mode is 0660: \
-             root, mailferry's own user and the members of its group may do everything. Where the key stands, the socket \
-             must be had, or mailferry does not start. Without it, it is `\"/run/mailferry/admin.sock\"`, and one that \
-             cannot be had is a warning. `\"off\"`: there is none.",
-        ),
-        key(
-            "state_file",
-            Text,
-            Default("\"/var/lib/mailferry/operator.json\""),
-            "Where the states that `mailferry drain`, `undrain` and `maintenance` give to nodes are kept over a restart. \
-             Its folder must be writable. A state is forgotten when the node's own `state` in this file is changed.",
-        ),
-    ],
-};
-
 /// `[log]`
 pub static LOG: Section = Section {
     path: "log",
