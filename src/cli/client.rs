@@ -1,13 +1,15 @@
-//! One question to a running mailferry, over its admin socket, and its answer.
+//! One question to a running mailferry, over its admin socket or by HTTPS (`remote`), and its answer.
 //!
 //! The answer is printed as it came with `--json`. What fails ends with the exit code that the help promises.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
+use axum::http::header::{AUTHORIZATION, HOST};
 use clap::Args;
 use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode};
@@ -18,6 +20,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::print::{complain, say};
+use super::remote::{Remote, Wire};
 use super::{DEFAULT_CONFIG, EXIT_NOT_FOUND, EXIT_UNAVAILABLE, EXIT_USAGE, runtime};
 use crate::admin::view::Problem;
 use crate::config;
@@ -34,12 +37,30 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Octets of an answer: a hundred thousand sessions have some 30 MB.
 const ANSWER_MAX: usize = 256 * 1024 * 1024;
 
+/// What stands for `--admin`, where neither that nor another socket is named.
+const ADMIN_VARIABLE: &str = "MAILFERRY_ADMIN";
+
+/// What stands for `--token-file`.
+const TOKEN_VARIABLE: &str = "MAILFERRY_TOKEN_FILE";
+
+/// What stands for `--ca`.
+const CA_VARIABLE: &str = "MAILFERRY_CA";
+
 /// Where mailferry listens for commands, and how its answer is shown.
 #[derive(Args)]
 pub(super) struct Asking {
     /// The socket; without it, the one that the configuration names.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Another machine's mailferry instead: its `address`, as https://mail.example.net:8443. Or in MAILFERRY_ADMIN.
+    #[arg(long, value_name = "URL", conflicts_with = "socket")]
+    admin: Option<String>,
+    /// The file with your token for it. Or in MAILFERRY_TOKEN_FILE.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The authority of its certificate, as PEM; without it, the system's. Or in MAILFERRY_CA.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// The configuration that names the socket.
     #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
@@ -103,17 +124,17 @@ impl Asking {
         body: Vec<u8>,
     ) -> Result<(T, bool), ExitCode> {
         let socket = self.socket()?;
-        let request = request.header("host", "mailferry").body(Body::from(body)).map_err(|error| failed(&error))?;
+        let request = request.body(Body::from(body)).map_err(|error| failed(&error))?;
         let asked = runtime()?.block_on(async { timeout(TIMEOUT, exchange(&socket, request)).await });
         let (status, answer) = match asked {
             Ok(Ok(answered)) => answered,
             Ok(Err(Trouble::NoSocket(error))) => return Err(no_socket(&socket, &error)),
             Ok(Err(Trouble::NoAnswer(error))) => {
-                complain(&format!("{}: no answer: {error}", socket.display()));
+                complain(&format!("{socket}: no answer: {error}"));
                 return Err(ExitCode::from(EXIT_UNAVAILABLE));
             }
             Err(_) => {
-                complain(&format!("{}: no answer within {TIMEOUT:?}", socket.display()));
+                complain(&format!("{socket}: no answer within {TIMEOUT:?}"));
                 return Err(ExitCode::from(EXIT_UNAVAILABLE));
             }
         };
@@ -138,6 +159,10 @@ impl Asking {
         }
         ExitCode::from(match status {
             StatusCode::NOT_FOUND => EXIT_NOT_FOUND,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
+                complain("your token is in the file of --token-file, or of MAILFERRY_TOKEN_FILE");
+                EXIT_NOT_PERMITTED
+            }
             status if status.is_client_error() => EXIT_USAGE,
             _ => EXIT_FAILED,
         })
@@ -145,11 +170,25 @@ impl Asking {
 
     /// The socket that was named, or that the configuration names, whatever else is wrong there. A configuration that cannot
     /// be read, as by an operator who may not see it, says what the default says.
-    fn socket(&self) -> Result<PathBuf, ExitCode> {
+    /// Instead of all that, the address that was named, or that the environment names where nothing else is.
+    fn socket(&self) -> Result<Place, ExitCode> {
         if let Some(socket) = &self.socket {
-            return Ok(socket.clone());
+            return Ok(Place::Here(socket.clone()));
         }
-        let default = || PathBuf::from("/run/mailferry/admin.sock");
+        let is_elsewhere = self.config != Path::new(DEFAULT_CONFIG);
+        let named = || std::env::var(ADMIN_VARIABLE).ok().filter(|it| !it.is_empty() && !is_elsewhere);
+        if let Some(address) = self.admin.clone().or_else(named) {
+            let path = |given: &Option<PathBuf>, variable| {
+                let named = || std::env::var_os(variable).filter(|it| !it.is_empty()).map(PathBuf::from);
+                given.clone().or_else(named)
+            };
+            let (token, ca) = (path(&self.token_file, TOKEN_VARIABLE), path(&self.ca, CA_VARIABLE));
+            return Remote::new(&address, token.as_deref(), ca.as_deref()).map(Place::Remote).map_err(|error| {
+                complain(&error);
+                ExitCode::from(EXIT_USAGE)
+            });
+        }
+        let default = || Place::Here(PathBuf::from("/run/mailferry/admin.sock"));
         let text = match std::fs::read_to_string(&self.config) {
             Ok(text) => text,
             Err(_) if self.config == Path::new(DEFAULT_CONFIG) => return Ok(default()),
@@ -159,10 +198,27 @@ impl Asking {
             }
         };
         let Some(admin) = config::admin(&self.config.display().to_string(), &text) else { return Ok(default()) };
-        admin.socket.map(|socket| socket.path).ok_or_else(|| {
+        admin.socket.map(|socket| Place::Here(socket.path)).ok_or_else(|| {
             complain(&format!("{}: `socket` in [admin] is \"off\"", self.config.display()));
             ExitCode::from(EXIT_UNAVAILABLE)
         })
+    }
+}
+
+/// Where a mailferry listens for commands.
+enum Place {
+    /// Its socket.
+    Here(PathBuf),
+    /// Its address.
+    Remote(Remote),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here(socket) => socket.display().fmt(f),
+            Self::Remote(remote) => remote.fmt(f),
+        }
     }
 }
 
@@ -171,9 +227,21 @@ enum Trouble {
     NoAnswer(String),
 }
 
-async fn exchange(socket: &Path, request: Request<Body>) -> Result<(StatusCode, Vec<u8>), Trouble> {
-    let no_answer = |error: &dyn std::fmt::Display| Trouble::NoAnswer(error.to_string());
-    let stream = UnixStream::connect(socket).await.map_err(Trouble::NoSocket)?;
+async fn exchange(place: &Place, mut request: Request<Body>) -> Result<(StatusCode, Vec<u8>), Trouble> {
+    let no_answer = |error: &dyn fmt::Display| Trouble::NoAnswer(error.to_string());
+    let mut host = "mailferry".to_owned();
+    let stream: Box<dyn Wire> = match place {
+        Place::Here(socket) => Box::new(UnixStream::connect(socket).await.map_err(Trouble::NoSocket)?),
+        Place::Remote(remote) => {
+            if let Some(field) = remote.authorization() {
+                request.headers_mut().insert(AUTHORIZATION, field.map_err(Trouble::NoAnswer)?);
+            }
+            host = remote.authority();
+            remote.connect().await.map_err(Trouble::NoSocket)?
+        }
+    };
+    let host = host.parse().map_err(|error: axum::http::header::InvalidHeaderValue| no_answer(&error))?;
+    request.headers_mut().insert(HOST, host);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| no_answer(&error))?;
     let asking = async move {
         let answer = sender.send_request(request).await.map_err(|error| no_answer(&error))?;
@@ -186,19 +254,22 @@ async fn exchange(socket: &Path, request: Request<Body>) -> Result<(StatusCode, 
     answered
 }
 
-fn no_socket(socket: &Path, error: &io::Error) -> ExitCode {
-    let socket = socket.display();
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            complain(&format!("{socket}: not permitted: only root, mailferry's user and its group may give commands"));
+fn no_socket(place: &Place, error: &io::Error) -> ExitCode {
+    match (place, error.kind()) {
+        (Place::Here(_), io::ErrorKind::PermissionDenied) => {
+            complain(&format!("{place}: not permitted: only root, mailferry's user and its group may give commands"));
             ExitCode::from(EXIT_NOT_PERMITTED)
         }
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            complain(&format!("{socket}: no mailferry listens there; name another socket with --socket"));
+        (Place::Here(_), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            complain(&format!("{place}: no mailferry listens there; name another socket with --socket"));
             ExitCode::from(EXIT_UNAVAILABLE)
         }
-        _ => {
-            complain(&format!("{socket}: {error}"));
+        (Place::Remote(_), io::ErrorKind::ConnectionRefused) => {
+            complain(&format!("{place}: no mailferry listens there: it does at `address` in its [admin]"));
+            ExitCode::from(EXIT_UNAVAILABLE)
+        }
+        (Place::Here(_) | Place::Remote(_), _) => {
+            complain(&format!("{place}: {error}"));
             ExitCode::from(EXIT_UNAVAILABLE)
         }
     }

@@ -1,7 +1,7 @@
 //! The command line: what it offers, and the exit codes. One command a file.
 //!
-//! `run`, `check`, `route` and `import` work on a configuration. All others ask a running mailferry over its admin socket (`client`),
-//! and print what it answers (`print`). Shell completions and man pages are made from the same definitions (`pages`).
+//! `run`, `check`, `route` and `import` work on a configuration. All others ask a running mailferry over its admin socket or by HTTPS
+//! (`client`, `remote`), and print what it answers (`print`). Shell completions and man pages are made from the same definitions (`pages`).
 
 mod check;
 mod client;
@@ -11,6 +11,7 @@ mod levels;
 mod node;
 mod pages;
 mod print;
+mod remote;
 mod reload;
 mod route;
 mod run;

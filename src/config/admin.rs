@@ -107,7 +107,10 @@ struct Remote {
 
 /// `None`: wrong, which was noted.
 fn remote(admin: &Section<'_>, has_listeners_tls: bool) -> Option<Remote> {
-    let tls = admin.choice("tls", &[("on", true), ("off", false)]);
+    let tls = match admin.span_of("tls") {
+        Some(_) => admin.choice("tls", &[("on", true), ("off", false)]),
+        None => Some(Spanned::new(admin.span(), true)),
+    };
     let (chain, key) = (admin.path("chain"), admin.path("key"));
     let (operator, read_only) = (admin.path("operator_token_file"), admin.path("read_only_token_file"));
     if admin.span_of("address").is_none() {

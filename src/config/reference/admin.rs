@@ -1,6 +1,6 @@
 //! The keys of `[admin]`. Data only: nothing is read or decided here.
 
-use super::Absent::{Default, Derived, Unset};
+use super::Absent::{Default, Unset};
 use super::Kind::{Choice, Text};
 use super::{Form, Section, key};
 
@@ -22,8 +22,9 @@ pub static ADMIN: Section = Section {
         key(
             "socket_group",
             Text,
-            Derived("mailferry's own group"),
-            "The group whose members may open the socket. mailferry's user must be a member of it, where it is not root.",
+            Unset,
+            "The group whose members may open the socket, instead of mailferry's own. mailferry's user must be a member of \
+             it, where it is not root.",
         ),
         key(
             "address",
@@ -36,17 +37,18 @@ pub static ADMIN: Section = Section {
         key(
             "tls",
             Choice(&["on", "off"]),
-            Default("\"on\""),
-            "Whether they come by TLS at `address`. `\"off\"` is taken for an address of this machine alone (127.0.0.0/8, \
+            Unset,
+            "Whether they come by TLS at `address`: they do without the key. `\"off\"` is taken for an address of this machine alone (127.0.0.0/8, \
              ::1), where a proxy or a tunnel ends.",
         ),
         key(
             "chain",
             Text,
-            Derived("the certificates of `[tls]`"),
-            "A PEM file with the certificate for `address`, then its intermediates. It reloads by itself.",
+            Unset,
+            "A PEM file with the certificate for `address`, then its intermediates. It reloads by itself. Without it, the \
+             certificates of `[tls]` are used.",
         ),
-        key("key", Text, Derived("the keys of `[tls]`"), "A PEM file with its private key. Only with `chain`."),
+        key("key", Text, Unset, "A PEM file with its private key. Only with `chain`."),
         key(
             "operator_token_file",
             Text,
