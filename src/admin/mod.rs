@@ -165,3 +165,6 @@ impl Desk {
         self.context.site().directory.clone()
     }
 }
+
+#[cfg(test)]
+mod tests;

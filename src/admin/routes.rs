@@ -144,6 +144,12 @@ fn routes() -> Vec<Route> {
     ]
 }
 
+/// Each question with the role that it takes, as `GET /v1/status`.
+#[cfg(test)]
+pub(super) fn roles() -> Vec<(String, Role)> {
+    routes().into_iter().map(|it| (format!("{} {}", it.method, it.path), it.role)).collect()
+}
+
 /// All of them, each behind the gate.
 pub(super) fn router(desk: Arc<Desk>, gate: &Gate) -> Router {
     let add = |router: Router<Arc<Desk>>, Route { path, role, answer, .. }: Route| {
