@@ -130,8 +130,10 @@ impl Admin {
             .address
             .map(|address| access::bind(address).map_err(|reason| SocketError::Address { address, reason }));
         let address = address.transpose()?.map(|(listener, address)| {
-            let tls = settings.tls;
-            info!(%address, tls, "open for commands with a token");
+            match settings.tls {
+                true => info!(%address, "open for commands with a token"),
+                false => info!(%address, "open for commands with a token, in clear text, from this machine alone"),
+            }
             listener
         });
         let states = StateFile::open(&settings.state_file, islands);

@@ -35,7 +35,7 @@ pub(super) struct Refusal {
     status: StatusCode,
     problem: Problem,
     /// What else stands in the answer's header.
-    field: Option<(HeaderName, HeaderValue)>,
+    field: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Refusal {
@@ -55,19 +55,19 @@ impl Refusal {
 
     /// Whoever asks has not proved that he may; `challenge` says how he can (RFC 6750 §3).
     pub(super) fn stranger(error: &str, challenge: &'static str) -> Self {
-        let field = Some((header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
+        let field = Some(Box::new((header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))));
         Self { field, ..Self::new(StatusCode::UNAUTHORIZED, error.to_owned()) }
     }
 
     /// Whoever asks may look, and not order.
     pub(super) fn forbidden(error: &str, challenge: &'static str) -> Self {
-        let field = Some((header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
+        let field = Some(Box::new((header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))));
         Self { field, ..Self::new(StatusCode::FORBIDDEN, error.to_owned()) }
     }
 
     /// Too often; again after so many seconds.
     pub(super) fn too_often(error: &str, after: u64) -> Self {
-        let field = Some((header::RETRY_AFTER, HeaderValue::from(after)));
+        let field = Some(Box::new((header::RETRY_AFTER, HeaderValue::from(after))));
         Self { field, ..Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_owned()) }
     }
 }
@@ -94,7 +94,7 @@ impl From<QueryRejection> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.problem)).into_response();
-        response.headers_mut().extend(self.field);
+        response.headers_mut().extend(self.field.map(|field| *field));
         response
     }
 }

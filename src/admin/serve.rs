@@ -246,6 +246,7 @@ async fn hear(caller: Caller, tls: Option<TlsAcceptor>, router: Router) {
             talk(stream, router, operator).await;
         }
         (Caller::Remote(stream, client), tls) => {
+            let client = SocketAddr::new(client.ip().to_canonical(), client.port());
             let operator = Operator { uid: None, pid: None, remote: Some(client) };
             let Some(tls) = tls else { return talk(stream, router, operator).await };
             if let Ok(Ok(stream)) = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {

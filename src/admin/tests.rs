@@ -230,9 +230,8 @@ async fn cut_after(mut connection: impl AsyncRead + AsyncWrite + Unpin, said: &[
     let deadline = began + Duration::from_secs(120);
     while Instant::now() < deadline {
         let _ = connection.write_all(said).await;
-        match timeout(every, connection.read(&mut heard)).await {
-            Ok(Ok(0) | Err(_)) => return began.elapsed(),
-            Ok(Ok(_)) | Err(_) => {}
+        if let Ok(Ok(0) | Err(_)) = timeout(every, connection.read(&mut heard)).await {
+            return began.elapsed();
         }
     }
     panic!("not cut");

@@ -116,7 +116,7 @@ fn is_here(host: &str) -> bool {
 fn explained(error: io::Error) -> io::Error {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let said = match tls {
-        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
             "its certificate is of no known authority: name the authority's file with --ca".to_owned()
         }
         Some(rustls::Error::InvalidCertificate(

@@ -4,5 +4,6 @@ mod commands;
 mod description;
 mod orders;
 mod reload;
+mod remote;
 mod site;
 mod socket;

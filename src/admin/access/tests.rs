@@ -48,12 +48,15 @@ fn asked(gate: &Gate, role: Role, operator: Operator, fields: &[&str]) -> (u16, 
     (response.status().as_u16(), said)
 }
 
+/// What stands in the header, and what whoever asks for each role hears.
+type Case<'a> = (&'a [&'a str], [(u16, &'a str); 3]);
+
 #[tokio::test]
 async fn a_token_gives_its_role_and_nothing_else_gives_any() {
     let gate = gate(tokens());
     let (operator, read_only) = (format!("Bearer {OPERATOR}"), format!("Bearer {READ_ONLY}"));
     let (invalid, none) = ("error=\"invalid_token\"", "Bearer realm=\"mailferry\"");
-    let cases: [(&[&str], [(u16, &str); 3]); 13] = [
+    let cases: [Case<'_>; 13] = [
         (&[], [(200, "Anybody"), (401, none), (401, none)]),
         (&[&operator], [(200, "Anybody"), (200, "Operator"), (200, "Operator")]),
         (&[&read_only], [(200, "Anybody"), (200, "ReadOnly"), (403, "insufficient_scope")]),

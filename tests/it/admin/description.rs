@@ -72,7 +72,9 @@ async fn every_answer_is_what_is_described() {
     let (_left, _right, folder) = site().await;
     let running = folder.run().await;
     let _clients = (running.log_in("alice").await, running.log_in("bob").await);
-    let questions: [(&str, &str, Option<Value>, u16); 27] = [
+    let questions: [(&str, &str, Option<Value>, u16); 29] = [
+        ("GET", "/healthz", None, 200),
+        ("GET", "/readyz", None, 200),
         ("GET", "/v1/status", None, 200),
         ("GET", "/v1/islands", None, 200),
         ("GET", "/v1/sessions", None, 200),
