@@ -8,9 +8,11 @@
 //! Nothing here is on the way of a login.
 
 mod access;
+mod events;
 mod guesses;
 mod health;
 mod orders;
+mod page;
 mod people;
 mod routes;
 mod serve;

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use super::Desk;
 use super::access::{Gate, Role};
-use super::serve::{BODY_MAX, BODY_TIMEOUT, Operator};
+use super::serve::{BODY_MAX, BODY_TIMEOUT, Operator, Streaming};
 use super::sight::Unknown;
 use super::view::{Depth, FailBackOrder, Filter, FlushOrder, Kick, LevelOrder, NodeOrder, Problem};
 
@@ -51,6 +51,11 @@ impl Refusal {
     /// It was understood, and cannot be done.
     pub(super) fn failed(error: String) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, error)
+    }
+
+    /// There is no place for it now.
+    fn busy(error: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_owned())
     }
 
     /// Whoever asks has not proved that he may; `challenge` says how he can (RFC 6750 §3).
@@ -128,12 +133,15 @@ impl Route {
 /// Every route.
 fn routes() -> Vec<Route> {
     vec![
+        Route::open("/", page),
         Route::open("/healthz", healthz),
         Route::open("/readyz", readyz),
         Route::look("/v1/status", status),
         Route::look("/v1/islands", islands),
         Route::look("/v1/sessions", sessions),
         Route::look("/v1/top", top),
+        Route::look("/v1/failures", failures),
+        Route::look("/v1/events", events),
         Route::order("/v1/kick", kick),
         Route::order("/v1/node", node),
         Route::order("/v1/fail-back", fail_back),
@@ -212,6 +220,10 @@ fn json<T: Serialize>(answer: T) -> Answer {
     Ok::<Response<Body>, _>(Json(answer).into_response())
 }
 
+async fn page() -> Response {
+    super::page::page()
+}
+
 async fn healthz() -> Answer {
     json(Desk::alive())
 }
@@ -235,6 +247,21 @@ async fn sessions(State(desk): At, filter: Asked<Filter>) -> Answer {
 
 async fn top(State(desk): At, depth: Asked<Depth>) -> Answer {
     json(desk.top(depth?.0.limit).await)
+}
+
+async fn failures(State(desk): At) -> Answer {
+    json(desk.failures())
+}
+
+async fn events(
+    State(desk): At,
+    Extension(role): Extension<Role>,
+    Extension(streaming): Extension<Streaming>,
+) -> Answer {
+    if !streaming.begin() {
+        return Err(Refusal::busy("too many listen already"));
+    }
+    Ok(super::events::stream(desk, role >= Role::Operator))
 }
 
 async fn kick(State(desk): At, Extension(by): By, kick: Said<Kick>) -> Answer {

@@ -172,7 +172,6 @@ pub(super) struct Streaming {
 
 impl Streaming {
     /// The answer will be a stream. `false`: there are too many.
-    #[allow(dead_code, reason = "no answer is one yet")]
     pub(super) fn begin(&self) -> bool {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return false };
         let word = self.word.lock().unwrap_or_else(PoisonError::into_inner).take();

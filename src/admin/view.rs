@@ -1,9 +1,13 @@
 //! The words of all questions and answers, as JSON has them: docs/openapi.json describes the same, and a test compares
 //! the two. Names of users are escaped as in the log.
 
+mod watch;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::watch::{Curve, Curves, Event, Failure, Failures};
 
 /// Why a question has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

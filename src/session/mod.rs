@@ -19,10 +19,12 @@ mod handoff;
 pub mod leave;
 mod locate;
 mod login;
+pub mod minutes;
 mod origin;
 mod patience;
 mod preface;
 mod race;
+pub mod recent;
 mod record;
 pub mod registry;
 mod relay;
@@ -153,7 +155,7 @@ impl Future for Connection {
 
 /// From accept to the relay, if it comes to that.
 async fn login_phase(context: Arc<Context>, door: Arc<Door>, accepted: Accepted, ear: Ear) -> Option<Relay> {
-    let mut record = Record::new(context.next_id(), door.protocol, accepted.client);
+    let mut record = Record::new(context.next_id(), door.protocol, accepted.client, &context.registry);
     let eviction = accepted.slot.eviction();
     let login = tokio::select! {
         biased;
@@ -162,7 +164,7 @@ async fn login_phase(context: Arc<Context>, door: Arc<Door>, accepted: Accepted,
         () = in_the_way(eviction) => Err(End::new(Who::Proxy, Why::TooManyConnections)),
     };
     match login {
-        Ok(handoff) => Some(relay::relay(handoff, record, &context.registry, ear)),
+        Ok(handoff) => Some(relay::relay(handoff, record, ear)),
         Err(end) => {
             if end.why == Why::Shutdown && record.is_trying() {
                 context.standing.login_broken_off();

@@ -6,13 +6,14 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 use tracing::{debug, info, trace, warn};
 
 use super::end::{End, Stage, Who, Why};
 use super::failure::Failure;
+use super::recent::{Failed, Whose};
 use super::registry::{Beginning, Entry, How, Registry, Session};
 use crate::directory::Found;
 use crate::names::{IslandName, NodeName, SessionId, UserName};
@@ -34,6 +35,7 @@ pub(super) struct Record {
     is_of_balancer: bool,
     login: Option<Login>,
     finished: bool,
+    registry: Registry,
 }
 
 /// What is left of the record in the relay: the session in the registry, and how it ended.
@@ -92,7 +94,7 @@ impl Login {
 }
 
 impl Record {
-    pub(super) fn new(id: SessionId, protocol: Protocol, client: SocketAddr) -> Self {
+    pub(super) fn new(id: SessionId, protocol: Protocol, client: SocketAddr, registry: &Registry) -> Self {
         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
         let (began, stage) = (Instant::now(), Stage::Login);
         Self {
@@ -106,6 +108,7 @@ impl Record {
             is_of_balancer: false,
             login: None,
             finished: false,
+            registry: registry.clone(),
         }
     }
 
@@ -126,12 +129,12 @@ impl Record {
     }
 
     /// The relay begins, at this node. All that the end record does not need is forgotten.
-    pub(super) fn relay(mut self, seat: Seat, registry: &Registry) -> RelayRecord {
+    pub(super) fn relay(mut self, seat: Seat) -> RelayRecord {
         self.enter(Stage::Relay);
         self.finished = true;
         let user = self.login.take().map(|login| login.user);
         let (id, client, began, tls) = (self.id, self.client, self.began, self.tls);
-        RelayRecord { entry: registry.enter(Beginning { id, client, began, tls, user, seat }), end: None }
+        RelayRecord { entry: self.registry.enter(Beginning { id, client, began, tls, user, seat }), end: None }
     }
 
     /// TLS with the client is in use.
@@ -251,6 +254,9 @@ impl Record {
     /// The login failed for good. A warning, where so many of its kind as `alarm` were none since the last one.
     pub(super) fn login_failed(&self, failure: &Failure, alarm: Option<u64>) {
         self.log_login(failure.outcome(), Some(failure), alarm);
+        let Some(login) = &self.login else { return };
+        let reason = login.failed().unwrap_or_else(|| failure.to_string());
+        self.line().keep(&self.registry, Whose::login(failure), failure.outcome().to_owned(), Some(reason));
     }
 
     /// The client tried to log in, and no node was asked.
@@ -311,8 +317,17 @@ impl Record {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }
+        let line = self.line();
+        let is_a_look = self.is_of_balancer && self.login.is_none() && end.why != Why::Defect;
+        line.log(end, is_a_look);
+        if let Some(whose) = Whose::end(end).filter(|_| !is_a_look) {
+            line.keep(&self.registry, whose, end.why.to_string(), self.refused.clone());
+        }
+    }
+
+    fn line(&self) -> Line<'_> {
         let login = self.login.as_ref();
-        let line = Line {
+        Line {
             id: self.id,
             protocol: self.protocol,
             client: self.client,
@@ -324,8 +339,7 @@ impl Record {
             island: login.and_then(|login| login.island.as_ref()),
             node: login.and_then(|login| login.node.as_ref()),
             relay: None,
-        };
-        line.log(end, self.is_of_balancer && login.is_none() && end.why != Why::Defect);
+        }
     }
 }
 
@@ -380,6 +394,9 @@ impl Drop for RelayRecord {
             Why::Shutdown => How::Cut,
             _ => How::ByItself,
         });
+        if let Some(whose) = Whose::end(end) {
+            line.keep(self.entry.registry(), whose, end.why.to_string(), None);
+        }
     }
 }
 
@@ -409,6 +426,26 @@ impl Line<'_> {
             };
         }
         if is_a_look { line!(debug) } else { line!(info) }
+    }
+
+    /// For the operator who wants to see what goes wrong.
+    fn keep(&self, registry: &Registry, whose: Whose, why: String, reason: Option<String>) {
+        let now = SystemTime::now();
+        registry.recent().put(Failed {
+            last: now,
+            first: now,
+            times: 1,
+            whose,
+            session: self.id,
+            user: self.user.cloned(),
+            client: self.client.ip(),
+            protocol: self.protocol,
+            stage: self.stage.to_string(),
+            why,
+            reason,
+            island: self.island.cloned(),
+            node: self.node.cloned(),
+        });
     }
 }
 

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::minutes::Minutes;
+use super::recent::Recent;
 use crate::names::{SessionId, UserName};
 use crate::routing::{NodePort, Seat};
 
@@ -48,6 +50,8 @@ struct Shared {
     begun: [AtomicU64; SECONDS],
     /// Sessions that are over, by [`How`].
     ended: [AtomicU64; 3],
+    minutes: Minutes,
+    recent: Recent,
 }
 
 /// How a session came to its end.
@@ -139,7 +143,14 @@ impl Default for Registry {
         let shards = std::array::from_fn(|_| Mutex::default());
         let begun = std::array::from_fn(|_| AtomicU64::new(0));
         let ended = std::array::from_fn(|_| AtomicU64::new(0));
-        Self(Arc::new(Shared { shards, began: Instant::now(), begun, ended }))
+        Self(Arc::new(Shared {
+            shards,
+            began: Instant::now(),
+            begun,
+            ended,
+            minutes: Minutes::default(),
+            recent: Recent::default(),
+        }))
     }
 }
 
@@ -164,6 +175,7 @@ impl Registry {
             waker: Mutex::new(None),
         });
         self.count();
+        self.0.minutes.count(session.port());
         let place = lock(self.shard(id)).put(Arc::clone(&session));
         Entry { registry: self.clone(), session, place }
     }
@@ -218,6 +230,16 @@ impl Registry {
             (second < now && now - second <= 60).then_some(count)
         };
         self.0.begun.iter().filter_map(recent).sum()
+    }
+
+    /// How many each node has had in the last minutes.
+    pub fn minutes(&self) -> &Minutes {
+        &self.0.minutes
+    }
+
+    /// What went wrong lately, also before the relay.
+    pub fn recent(&self) -> &Recent {
+        &self.0.recent
     }
 
     fn second(&self) -> u64 {
@@ -388,6 +410,10 @@ impl Entry {
     /// It is about to be taken out, and this is how it ended.
     pub(super) fn ended(&self, how: How) {
         self.registry.ended(how).fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::end::{End, Who, Why};
 use super::handoff::Handoff;
 use super::record::{Record, RelayRecord};
-use super::registry::{Registry, Word};
+use super::registry::Word;
 use super::signal::tell;
 use crate::drain::Ear;
 use crate::limits::{Slot, UserSeat};
@@ -35,9 +35,9 @@ pub(super) const CALM: Duration = Duration::from_secs(1);
 const CONVERSATION: Duration = Duration::from_secs(2);
 
 /// Moves octets until either side ends it or mailferry stops. Leaves the session's one end record, whatever happens.
-pub(super) fn relay(handoff: Handoff, record: Record, registry: &Registry, ear: Ear) -> Relay {
+pub(super) fn relay(handoff: Handoff, record: Record, ear: Ear) -> Relay {
     let Handoff { client, node, pump, seat, places } = handoff;
-    let after = Box::new(After { places, record: record.relay(seat, registry) });
+    let after = Box::new(After { places, record: record.relay(seat) });
     Relay { client, node, pump, close_timeout: None, after, ear }
 }
 

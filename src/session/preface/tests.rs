@@ -7,6 +7,7 @@ use super::*;
 use crate::limits::Limits;
 use crate::names::SessionId;
 use crate::net::Stream;
+use crate::session::Registry;
 use crate::testkit;
 use crate::testkit::log::Log;
 
@@ -17,7 +18,12 @@ fn connection() -> (DuplexStream, impl Future<Output = Result<Header, (Who, Why)
     let (balancer, ours) = duplex(4096);
     let slot = Limits::new(testkit::settings::limits(), u32::MAX).enter().unwrap();
     let wanted = async move {
-        let mut record = Record::new(SessionId { run: 1, number: 1 }, Protocol::Imap, ([127, 0, 0, 1], 1).into());
+        let mut record = Record::new(
+            SessionId { run: 1, number: 1 },
+            Protocol::Imap,
+            ([127, 0, 0, 1], 1).into(),
+            &Registry::default(),
+        );
         header(&mut Wire::new(Stream::Memory(ours)), &slot, &mut record).await.map_err(|end| {
             let why = (end.who, end.why);
             record.finish(end);

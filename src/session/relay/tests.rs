@@ -67,9 +67,9 @@ fn rig_of(protocol: Protocol, answer: &[u8]) -> Rig {
         places: (user_seat, slot),
     };
     let (stop, drain) = drain::channel();
-    let record = Record::new(SessionId { run: 1, number: 2 }, protocol, from);
     let registry = Registry::default();
-    let relay = Some(relay(handoff, record, &registry, drain.ear()));
+    let record = Record::new(SessionId { run: 1, number: 2 }, protocol, from, &registry);
+    let relay = Some(relay(handoff, record, drain.ear()));
     Rig { client, node, stop, relay, port, limits, registry, log: Log::default() }
 }
 
