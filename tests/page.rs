@@ -10,8 +10,6 @@
 mod browser;
 #[path = "page/client.rs"]
 mod client;
-#[path = "page/door.rs"]
-mod door;
 #[path = "it/node.rs"]
 #[allow(dead_code, reason = "tests/it uses all of it")]
 mod node;
@@ -19,12 +17,14 @@ mod node;
 #[allow(dead_code, reason = "tests/it uses all of it")]
 mod site;
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use self::browser::Browser;
 use self::client::Client;
-use self::door::{Door, OPERATOR};
-use self::site::{Running, site};
+use self::node::FakeNode;
+use self::site::{Folder, Running};
 
 /// What every text on the page must have against its ground (WCAG 2.2, 1.4.3).
 const CONTRAST: f64 = 4.5;
@@ -53,16 +53,39 @@ const LOWEST_CONTRAST: &str = r#"(() => {
     return lowest;
 })()"#;
 
-/// A browser that shows the page of this mailferry.
-async fn shown(running: &Running<'_>) -> (Browser, Door) {
-    let door = Door::open(running.path("admin.sock")).await;
+/// Of one who may order, and of one who may look.
+const OPERATOR: &str = "operator-0123456789-0123456789-0123456789";
+const READER: &str = "reader-0123456789-0123456789-0123456789-01";
+
+/// Two friendly nodes, and a folder for a mailferry with an address for browsers, always the same.
+async fn site() -> (FakeNode, FakeNode, Folder) {
+    let (left, right) = (FakeNode::imap().await, FakeNode::imap().await);
+    let admin = format!(
+        "socket = \"admin.sock\"\nstate_file = \"operator.json\"\naddress = \"127.0.0.1:{}\"\ntls = \"off\"\n\
+         operator_token_file = \"operator\"\nread_only_token_file = \"reader\"\n",
+        FakeNode::dead().await
+    );
+    let folder = Folder::with([left.port, right.port], &admin);
+    fs::write(folder.path("operator"), OPERATOR).unwrap();
+    fs::write(folder.path("reader"), READER).unwrap();
+    (left, right, folder)
+}
+
+/// Where the page is.
+async fn address(running: &Running<'_>) -> String {
+    let line = running.log.line(&["open for commands with a token"]).await;
+    format!("http://{}/", line.split("\"address\":\"").nth(1).unwrap().split('"').next().unwrap())
+}
+
+/// A browser that shows the page of this mailferry to whoever has this token.
+async fn shown(running: &Running<'_>, token: &str) -> Browser {
     let browser = Browser::start(1280, 900).await;
-    browser.open(&door.address()).await;
+    browser.open(&address(running).await).await;
     browser.until("document.activeElement.id === 'token'").await;
-    browser.write("#token", OPERATOR).await;
+    browser.write("#token", token).await;
     browser.click("#door button").await;
     browser.until("document.querySelectorAll('.node').length === 3").await;
-    (browser, door)
+    browser
 }
 
 /// A node as the API tells of it.
@@ -81,11 +104,10 @@ async fn no_complaint(browser: &Browser) {
 async fn an_operator_sees_what_there_is_and_orders_what_he_confirms() {
     let (_left, _right, folder) = site().await;
     let running = folder.run().await;
-    let door = Door::open(running.path("admin.sock")).await;
     let browser = Browser::start(1280, 900).await;
 
     // Nobody sees anything without a token, and a wrong one is told so and not kept.
-    browser.open(&door.address()).await;
+    browser.open(&address(&running).await).await;
     browser.until("document.activeElement.id === 'token' && document.querySelector('main').hidden").await;
     browser.write("#token", "wrong").await;
     browser.click("#door button").await;
@@ -171,15 +193,13 @@ const HOSTILE: &str = "<img/src=x/onerror=window.hit=1>";
 async fn hostile_names_and_reasons_are_text() {
     let (_left, _right, folder) = site().await;
     let running = folder.run().await;
-    let (browser, _door) = shown(&running).await;
+    let browser = shown(&running, OPERATOR).await;
     let mut client = Client::clear(running.address).await;
     client.line().await;
     client.command("a", &format!("LOGIN \"{HOSTILE}\" right-Pa55")).await;
     browser.click("[data-whose=client]").await;
     browser.until(&format!("document.querySelector('#failures .u').innerText === '{HOSTILE}'")).await;
     browser.until("document.querySelector('#failures').innerText.includes('unknown-user')").await;
-    let (_, told) = ("", running.command(&["islands", "--json"]).await.json());
-    assert!(told["islands"].is_array());
 
     // Whatever mailferry may be brought to say, in every field.
     let every = format!(
@@ -209,7 +229,7 @@ async fn hostile_names_and_reasons_are_text() {
 async fn it_is_readable_on_a_telephone_and_in_the_dark() {
     let (_left, right, folder) = site().await;
     let running = folder.run().await;
-    let (browser, _door) = shown(&running).await;
+    let browser = shown(&running, OPERATOR).await;
     let _alice = running.log_in("alice").await;
     running.command(&["drain", "a/left"]).await.said();
     let mut client = Client::clear(running.address).await;
@@ -237,10 +257,29 @@ async fn it_is_readable_on_a_telephone_and_in_the_dark() {
 }
 
 #[tokio::test]
+async fn who_may_look_sees_all_and_orders_nothing() {
+    let (_left, _right, folder) = site().await;
+    let running = folder.run().await;
+    let browser = shown(&running, READER).await;
+    let _alice = running.log_in("alice").await;
+    browser.until("document.querySelector('#f-sessions').innerText === '1'").await;
+    browser.until("document.querySelector('#may').innerText === 'This token may look, and not order.'").await;
+    assert_eq!(browser.get("document.querySelectorAll('.node button').length").await, json!(0));
+    browser.until("document.querySelector('#kick').hidden").await;
+    // Not by a way around the page either.
+    browser.get("order('a/left', 'draining')").await;
+    browser.click("#ask-yes").await;
+    browser.until("document.querySelector('#ask-e').innerText === 'This token may look, and not order.'").await;
+    assert_eq!(node(&running, 0, 0).await["operator"], "in-service");
+    no_complaint(&browser).await;
+    browser.close().await;
+}
+
+#[tokio::test]
 async fn a_connection_that_is_gone_is_told_and_comes_back_by_itself() {
     let (_left, _right, folder) = site().await;
     let running = folder.run().await;
-    let (browser, _door) = shown(&running).await;
+    let browser = shown(&running, OPERATOR).await;
     browser.until("document.querySelector('#alarm').hidden").await;
     running.kill().await;
     browser.until("!document.querySelector('#alarm').hidden").await;
