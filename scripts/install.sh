@@ -2,7 +2,7 @@
 # Installs what the demo or the tests need and this machine lacks, and nothing else.
 #
 #   scripts/install.sh demo     slapd, Dovecot, curl, openssl, a C compiler
-#   scripts/install.sh test     the same, the mail clients that the tests log in with, and a balancer (HAProxy)
+#   scripts/install.sh test     the same, the mail clients that the tests log in with, a balancer (HAProxy), a browser
 #   scripts/install.sh missing  installs nothing: prints what `test` would install, and fails if there is anything
 #
 # Needs apt and root (or sudo) only when something is missing. Where it cannot install, it names the packages and
@@ -68,6 +68,8 @@ look_for_test_parts() {
     need g++ a_cxx_program_compiles # for the fuzzer's own library
     need haproxy command -v haproxy
     need iproute2 command -v ip # a network of its own for each benchmark
+    need chromium command -v chromium # for the status page, and what drives it
+    need chromium-driver command -v chromedriver
 }
 
 # Debian starts a service as soon as its package is there, unless this script says no (101).

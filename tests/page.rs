@@ -18,6 +18,8 @@ mod node;
 mod site;
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -296,4 +298,44 @@ async fn a_connection_that_is_gone_is_told_and_comes_back_by_itself() {
     let _alice = again.log_in("alice").await;
     browser.until("document.querySelector('#f-sessions').innerText === '1'").await;
     browser.close().await;
+}
+
+/// Octets of the picture: whoever clones the tree has it.
+const PICTURE_MAX: u64 = 150_000;
+
+/// With UPDATE_DOCS=1 it makes the picture anew: of the real page, which is told of a site on a bad night.
+#[tokio::test]
+async fn the_docs_have_a_picture_of_it() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/status.png");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let (_left, _right, folder) = site().await;
+        let running = folder.run().await;
+        let browser = shown(&running, OPERATOR).await;
+        browser.get(include_str!("page/picture.js")).await;
+        browser.until("document.querySelectorAll('.island').length === 3").await;
+        for (name, width, dark) in [("status", 1280, false), ("dark", 1280, true), ("telephone", 360, false)] {
+            browser.screen(width, 900, dark).await;
+            browser.until(&format!("innerWidth === {width}")).await;
+            let picture = browser.picture().await;
+            // The others are for whoever changes the page.
+            let there = if name == "status" { path.clone() } else { folder_of_pictures().join(format!("{name}.png")) };
+            fs::write(&there, picture).unwrap();
+            let mut smaller = Command::new("pngquant");
+            smaller.args(["--force", "--ext", ".png", "--speed", "1", "64"]).arg(&there);
+            assert!(smaller.status().expect("it needs the package pngquant").success());
+        }
+        browser.close().await;
+    }
+    let picture = fs::read(&path).unwrap();
+    assert!(picture.starts_with(b"\x89PNG") && picture.len() as u64 <= PICTURE_MAX, "{} octets", picture.len());
+    for page in ["docs/operations.md"] {
+        assert!(fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap().contains("(status.png)"));
+    }
+}
+
+/// Beside what is built.
+fn folder_of_pictures() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).to_owned();
+    fs::create_dir_all(&folder).unwrap();
+    folder
 }

@@ -2,6 +2,7 @@
 
 mod commands;
 mod description;
+mod events;
 mod orders;
 mod reload;
 mod remote;

@@ -130,7 +130,10 @@ impl Browser {
 
     /// A picture of the whole page, as PNG.
     pub async fn picture(&self) -> Vec<u8> {
-        let picture = self.chromium("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
+        let size = self.get("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]").await;
+        let clip = json!({ "x": 0, "y": 0, "width": size[0], "height": size[1], "scale": 1 });
+        let picture =
+            self.chromium("Page.captureScreenshot", json!({ "captureBeyondViewport": true, "clip": clip })).await;
         STANDARD.decode(picture["data"].as_str().unwrap()).unwrap()
     }
 
