@@ -264,10 +264,14 @@ async fn attempt(
         Err(failure) if destination.is_old && failure.verdict().ask_again => failure,
         judged => return judged,
     };
+    let failed_in = record.stage();
     record.enter(Stage::Directory);
     match locate::moved(site, &names, &destination, record).await {
         Some(new) => connect::connect(site, limits, &new?, door.protocol, login, record).await,
-        None => Err(failure),
+        None => {
+            record.enter(failed_in);
+            Err(failure)
+        }
     }
 }
 

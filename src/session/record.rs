@@ -128,6 +128,11 @@ impl Record {
         trace!(session = %self.id, %stage, "stage");
     }
 
+    /// Where the session is.
+    pub(super) fn stage(&self) -> Stage {
+        self.stage
+    }
+
     /// The relay begins, at this node. All that the end record does not need is forgotten.
     pub(super) fn relay(mut self, seat: Seat) -> RelayRecord {
         self.enter(Stage::Relay);

@@ -36,5 +36,6 @@
       directory: [{ name: "ldaps://ldap1.example.net", available: false, reason: "no answer in time" }, { name: "ldaps://ldap2.example.net", available: true, reason: null }],
       cache: { users: 48211, capacity: 200000 } },
   });
+  say($("about"), now.status.version + " · mail1.example.net:8443");
   linked = true; heard = Date.now() + 3600000;
 })()

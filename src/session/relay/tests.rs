@@ -15,7 +15,7 @@ use crate::drain;
 use crate::limits::Limits;
 use crate::names::{IslandName, Protocol, SessionId, UserName};
 use crate::routing::{Islands, NodePort};
-use crate::session::Connection;
+use crate::session::{Connection, Registry};
 use crate::testkit::{log::Log, settings};
 
 #[test]
