@@ -117,7 +117,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_step_is_told_when_it_is_over_and_forgotten_after_five_minutes() {
-        let islands = Islands::new(vec![settings::island(2)], None, Instant::now().into_std());
+        let islands = Islands::new(vec![settings::island(3)], None, Instant::now().into_std());
         let ports: Vec<_> = islands.find(&IslandName::new("a")).unwrap().ports(Protocol::Imap).collect();
         let minutes = Minutes::default();
         let curve = |place: usize| {
@@ -143,7 +143,8 @@ mod tests {
         assert_eq!((curve(0).unwrap().iter().sum::<u32>(), curve(1)), (1, None));
         advance(STEP * (3 * STEPS as u32)).await;
         assert!(minutes.all().is_empty());
-        minutes.count(&ports[1]);
+        assert_eq!(minutes.nodes().len(), 2);
+        minutes.count(&ports[2]);
         assert_eq!(minutes.nodes().len(), 1, "who has had none for long is forgotten");
     }
 }
