@@ -5,6 +5,7 @@
 
 use std::ffi::CString;
 use std::io;
+use std::sync::OnceLock;
 
 use nix::unistd::{Group, User, getgrouplist};
 use rustix::process::{Gid, Uid, geteuid};
@@ -129,6 +130,22 @@ fn untold(name: &str, reason: nix::Error) -> AccountError {
     AccountError::Untold { name: format!("{name:?}"), reason: io::Error::from_raw_os_error(reason as i32) }
 }
 
+/// The number of the user that this process is.
+pub fn user_number() -> u32 {
+    geteuid().as_raw()
+}
+
+static BECAME: OnceLock<Account> = OnceLock::new();
+
+/// Who this process is, by what [`become_user`] has made of it.
+pub fn identity() -> Identity {
+    match BECAME.get() {
+        Some(account) => Identity::Became(account.clone()),
+        None if geteuid().is_root() => Identity::Root,
+        None => Identity::Unchanged,
+    }
+}
+
 /// Makes this process the user that it is to be, in one step that is not taken back. To be called while there is one
 /// thread: see [`alone`].
 ///
@@ -143,6 +160,7 @@ pub fn become_user(settings: &Settings) -> Result<Identity, PrivilegeError> {
     let account = Account::find(user, settings.group.as_deref())?;
     if started_by.is_root() {
         give_away(&account)?;
+        let _ = BECAME.set(account.clone());
         Ok(Identity::Became(account))
     } else if started_by == Uid::from_raw(account.uid) {
         Ok(Identity::Unchanged)

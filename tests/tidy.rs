@@ -21,7 +21,7 @@ const FLOORS: [(&str, &[&str]); 23] = [
     ("sandbox", &[]),
     ("secret", &[]),
     ("drain", &[]),
-    ("logging", &[]),
+    ("logging", &["pace"]),
     ("proto", &["names", "secret"]),
     ("net", &["proto", "names", "secret", "drain"]),
     ("directory", &["names", "secret", "drain", "pace"]),
@@ -46,6 +46,7 @@ const FLOORS: [(&str, &[&str]); 23] = [
             "secret",
             "drain",
             "logging",
+            "sandbox",
         ],
     ),
     (
@@ -273,7 +274,14 @@ fn the_session_reads_as_a_straight_line() {
 #[test]
 fn r_log_01_every_log_of_a_test_is_one_that_is_searched() {
     // That of the program, of all tests, of whole sites, which end with a search, and of one history for a reader's eyes.
-    let may_subscribe = ["src/logging.rs", "src/testkit/log.rs", "tests/it/site.rs", "tests/sim.rs"];
+    let may_subscribe = [
+        "src/logging.rs",
+        "src/logging/journald.rs",
+        "src/logging/tests.rs",
+        "src/testkit/log.rs",
+        "tests/it/site.rs",
+        "tests/sim.rs",
+    ];
     let crates = ["tracing_subscriber", "tracing::subscriber", "tracing::Subscriber", "tracing::dispatcher"];
     let of_logs = |text: &str| {
         crates.iter().any(|name| text.contains(&format!("{name}::")) || text.contains(&format!("{name};")))

@@ -22,10 +22,10 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::guesses::{Guesses, News};
-use super::people::network_of;
 use super::routes::Refusal;
 use super::serve::Operator;
 use crate::secret::{PasswordError, Secret, read_password};
+use crate::session::frequent::network_of;
 
 /// Shortest token, in octets: 192 bits, where it is made as the remedy says. No guessing comes near.
 const TOKEN_MIN: usize = 32;

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::IpNet;
 
 use super::Desk;
 use super::sight::{Unknown, path_of};
@@ -16,6 +16,7 @@ use super::view;
 use crate::names::{Protocol, SessionId, UserName};
 use crate::near::nearest;
 use crate::routing::NodePort;
+use crate::session::frequent::{LastMinute, Rate, network_of};
 use crate::session::registry::Session;
 use crate::session::spread::Spread;
 
@@ -25,9 +26,6 @@ pub(super) const LIMIT_MAX: usize = 100_000;
 
 /// Of each kind in `top`.
 const TOP: usize = 10;
-
-/// A session that began so lately is new.
-const NEW: Duration = Duration::from_secs(60);
 
 /// Names that differ more in length are not what was meant.
 const SLIPS_MAX: usize = 3;
@@ -150,11 +148,18 @@ impl Desk {
         Unknown { error: format!("no session of user {}", user.escape_debug()), meant }
     }
 
-    pub(super) async fn top(&self, limit: Option<usize>) -> view::Top {
+    /// Who has the most of what is asked for, of those who are there and those who were in the last minute.
+    pub(super) async fn top(&self, depth: &view::Depth) -> view::Top {
         let mut all = 0;
-        let mut users: HashMap<UserName, Tally> = HashMap::new();
-        let mut networks: HashMap<IpNet, Tally> = HashMap::new();
-        let mut nodes: HashMap<String, Tally> = HashMap::new();
+        let busiest = self.context.registry.busiest();
+        let missed = |missed: Rate| view::Missed { logins: missed.logins, octets: missed.octets };
+        let missed =
+            view::MissedRates { users: missed(busiest.users.missed), networks: missed(busiest.networks.missed) };
+        let (mut users, mut networks) = (tallies(busiest.users), tallies(busiest.networks));
+        let mut nodes = HashMap::new();
+        for ((island, node), rate) in busiest.nodes.each {
+            nodes.insert(format!("{island}/{node}"), Tally { rate, ..Tally::default() });
+        }
         let look = self.context.registry.look(|session| {
             all += 1;
             if let Some(user) = session.user() {
@@ -164,12 +169,14 @@ impl Desk {
             nodes.entry(path_of(session.port())).or_default().add(session);
         });
         look.await;
-        let limit = limit.unwrap_or(TOP).min(LIMIT_MAX);
+        let (sort, limit) = (depth.sort.unwrap_or_default(), depth.limit.unwrap_or(TOP).min(LIMIT_MAX));
         view::Top {
             sessions: all,
-            users: first(users, limit),
-            networks: first(networks, limit),
-            nodes: first(nodes, limit),
+            logins_last_minute: self.context.registry.begun_last_minute(),
+            users: first(users, sort, limit),
+            networks: first(networks, sort, limit),
+            nodes: first(nodes, sort, limit),
+            missed,
         }
     }
 }
@@ -177,8 +184,8 @@ impl Desk {
 /// What one of them has.
 #[derive(Clone, Copy, Default)]
 struct Tally {
+    rate: Rate,
     sessions: u64,
-    new: u64,
     to_node: u64,
     to_client: u64,
 }
@@ -186,35 +193,39 @@ struct Tally {
 impl Tally {
     fn add(&mut self, session: &Session) {
         self.sessions += 1;
-        self.new += u64::from(session.began().elapsed() < NEW);
         self.to_node += session.to_node();
         self.to_client += session.to_client();
     }
+
+    /// By what was asked for, then by the rest.
+    fn rank(&self, sort: view::Sort) -> [u64; 4] {
+        let Self { rate: Rate { logins, octets }, sessions, to_node, to_client } = *self;
+        let moved = to_node + to_client;
+        match sort {
+            view::Sort::Logins => [logins, sessions, octets, moved],
+            view::Sort::Sessions => [sessions, logins, octets, moved],
+            view::Sort::Bytes => [octets, moved, logins, sessions],
+        }
+    }
 }
 
-/// Those with the most sessions, then those with the most octets, then by name.
-fn first<K: ToString + Ord>(all: HashMap<K, Tally>, limit: usize) -> Vec<view::Share> {
+fn tallies<K: Eq + std::hash::Hash>(minute: LastMinute<K>) -> HashMap<K, Tally> {
+    minute.each.into_iter().map(|(key, rate)| (key, Tally { rate, ..Tally::default() })).collect()
+}
+
+/// Those with the most, then by name.
+fn first<K: ToString + Ord>(all: HashMap<K, Tally>, sort: view::Sort, limit: usize) -> Vec<view::Share> {
     let mut all: Vec<(K, Tally)> = all.into_iter().collect();
-    let rank = |tally: &Tally| std::cmp::Reverse((tally.sessions, tally.to_node + tally.to_client));
-    all.sort_unstable_by(|(a, has), (b, other)| rank(has).cmp(&rank(other)).then_with(|| a.cmp(b)));
+    all.sort_unstable_by(|(a, has), (b, other)| other.rank(sort).cmp(&has.rank(sort)).then_with(|| a.cmp(b)));
     let share = |(name, tally): (K, Tally)| view::Share {
         name: name.to_string(),
+        logins_last_minute: tally.rate.logins,
         sessions: tally.sessions,
-        new: tally.new,
+        octets_last_minute: tally.rate.octets,
         to_node: tally.to_node,
         to_client: tally.to_client,
     };
     all.into_iter().take(limit).map(share).collect()
-}
-
-/// A client's network, as limits know it.
-pub(super) fn network_of(client: IpAddr) -> IpNet {
-    match client.to_canonical() {
-        IpAddr::V4(address) => IpNet::V4(address.into()),
-        IpAddr::V6(address) => {
-            Ipv6Net::new(address, 64).map_or_else(|_| IpAddr::V6(address).into(), |net| net.trunc().into())
-        }
-    }
 }
 
 /// A network, or an address.

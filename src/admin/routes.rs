@@ -246,7 +246,7 @@ async fn sessions(State(desk): At, filter: Asked<Filter>) -> Answer {
 }
 
 async fn top(State(desk): At, depth: Asked<Depth>) -> Answer {
-    json(desk.top(depth?.0.limit).await)
+    json(desk.top(&depth?.0).await)
 }
 
 async fn failures(State(desk): At) -> Answer {

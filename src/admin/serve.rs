@@ -25,9 +25,9 @@ use tokio_rustls::TlsAcceptor;
 use tracing::field::{DisplayValue, display};
 
 use super::access::Entrance;
-use super::people::network_of;
 use super::socket::Bound;
 use crate::drain::Drain;
+use crate::session::frequent::network_of;
 
 /// Connections at once over the socket; others wait in the kernel's queue.
 const LOCAL_MAX: usize = 16;

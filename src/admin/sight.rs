@@ -5,10 +5,12 @@ use std::time::{Duration, UNIX_EPOCH};
 use tokio::time::Instant;
 
 use super::Desk;
-use super::view::{Cache, DirectoryServer, Island, IslandBrief, Islands, Node, Port, Status};
+use super::view::{Cache, DirectoryServer, Island, IslandBrief, Islands, Node, Port, Rights, Status};
 use crate::names::{IslandName, Protocol};
 use crate::near::nearest;
+use crate::privileges::{self, Identity};
 use crate::routing::{NodePort, OperatorState, Policy, State, Table};
+use crate::sandbox;
 
 /// The states that the operator gives, in the words of the configuration.
 pub(super) const OPERATOR_STATES: [(&str, OperatorState); 3] = [
@@ -67,6 +69,7 @@ impl Desk {
             islands: islands.iter().map(|table| brief(&island(table), in_service(table))).collect(),
             directory: servers.collect(),
             cache: Cache { users, capacity },
+            rights: rights(),
         }
     }
 
@@ -98,6 +101,16 @@ impl Desk {
             }
         })
     }
+}
+
+fn rights() -> Rights {
+    let user = match privileges::identity() {
+        Identity::Became(account) => account.name,
+        Identity::Root => "root".to_owned(),
+        Identity::Unchanged => format!("number {}", privileges::user_number()),
+    };
+    let report = sandbox::in_force();
+    Rights { user, files: report.files.to_string(), calls: report.calls.to_string() }
 }
 
 /// `island/node`

@@ -52,6 +52,19 @@ pub struct Status {
     pub directory: Vec<DirectoryServer>,
     /// In front of it.
     pub cache: Cache,
+    /// What the process may do to the machine.
+    pub rights: Rights,
+}
+
+/// What the process may do to the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rights {
+    /// Who it is: a name of the configuration, `root`, or the number of whoever started it.
+    pub user: String,
+    /// Files, in words.
+    pub files: String,
+    /// Calls of the kernel, in words.
+    pub calls: String,
 }
 
 /// An island in a line.
@@ -197,19 +210,38 @@ pub struct Session {
 pub struct Depth {
     /// Most of each kind that are told.
     pub limit: Option<usize>,
+    /// Who comes first; those with the most logins without it.
+    pub sort: Option<Sort>,
 }
 
-/// `GET /v1/top`: those with the most sessions first.
+/// Of what they have the most who come first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sort {
+    /// Logins of the last minute.
+    #[default]
+    Logins,
+    /// Sessions.
+    Sessions,
+    /// Octets of the last minute.
+    Bytes,
+}
+
+/// `GET /v1/top`: those with the most first. Whoever was there in the last minute counts, also if he has gone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Top {
     /// In all.
     pub sessions: u64,
+    /// Accepted in the last minute.
+    pub logins_last_minute: u64,
     /// Users.
     pub users: Vec<Share>,
     /// IPv4 addresses and IPv6 /64s.
     pub networks: Vec<Share>,
     /// `island/node`.
     pub nodes: Vec<Share>,
+    /// By how much each may have more than it is told.
+    pub missed: MissedRates,
 }
 
 /// What one of them has.
@@ -217,14 +249,34 @@ pub struct Top {
 pub struct Share {
     /// Who.
     pub name: String,
+    /// Accepted in the last minute; at least so many.
+    pub logins_last_minute: u64,
     /// Now.
     pub sessions: u64,
-    /// Of those, begun within the last minute.
-    pub new: u64,
+    /// Octets moved in the last minute, both ways; at least so many, but for up to 64 KiB of each session.
+    pub octets_last_minute: u64,
     /// Octets that these sessions have moved to nodes.
     pub to_node: u64,
     /// Octets that these sessions have moved to clients.
     pub to_client: u64,
+}
+
+/// What is not told where there are too many to count each: zeros up to some thousands in a minute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissedRates {
+    /// Of each user, at most.
+    pub users: Missed,
+    /// Of each network, at most.
+    pub networks: Missed,
+}
+
+/// What may be missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missed {
+    /// In the last minute.
+    pub logins: u64,
+    /// In the last minute.
+    pub octets: u64,
 }
 
 /// `POST /v1/kick`: exactly one of them.

@@ -70,6 +70,11 @@ pub(super) struct Asking {
 }
 
 impl Asking {
+    /// Whether the answer goes to a program.
+    pub(super) fn wants_json(&self) -> bool {
+        self.json
+    }
+
     /// Asks for something, and shows the answer.
     pub(super) fn get<T: DeserializeOwned>(
         &self,

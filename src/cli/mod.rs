@@ -30,6 +30,7 @@ use clap_complete::Shell;
 use self::client::Asking;
 use self::print::complain;
 use self::sessions::{Kind, Which};
+use self::top::Look;
 use crate::config::{self, Settings};
 use crate::import;
 
@@ -147,12 +148,14 @@ enum Command {
         #[command(flatten)]
         asking: Asking,
     },
-    /// Users, client networks and nodes with the most sessions. NEW are those of the last minute that are still there.
+    /// Users, client networks and nodes that log in most often, have the most sessions, or move the most octets.
+    ///
+    /// On a terminal it looks again and again until Ctrl-C. Whoever has logged in within the last minute counts, also where
+    /// no session is left. TO NODE and TO CLIENT are of the sessions that are there.
     #[command(after_help = EXIT_CODES)]
     Top {
-        /// Most of each kind that are shown.
-        #[arg(long, default_value_t = 10)]
-        limit: usize,
+        #[command(flatten)]
+        look: Look,
         #[command(flatten)]
         asking: Asking,
     },
@@ -266,7 +269,7 @@ pub fn main(threads_may_begin: impl FnOnce()) -> ExitCode {
         Command::Status { asking } => status::status(&asking),
         Command::Islands { asking } => islands::islands(&asking),
         Command::Sessions { which, asking } => sessions::sessions(which, &asking),
-        Command::Top { limit, asking } => top::top(limit, &asking),
+        Command::Top { look, asking } => top::top(&look, &asking),
         Command::Kick { whom, kind, asking } => sessions::kick(&whom, kind, &asking),
         Command::Drain { node, asking } => node::set(&node, "draining", &asking),
         Command::Undrain { node, asking } => node::set(&node, "in-service", &asking),

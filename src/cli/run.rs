@@ -17,7 +17,7 @@ pub(super) fn run(path: &Path, threads_may_begin: impl FnOnce()) -> Result<ExitC
     let settings = load(path)?;
     logging::start(&settings.log);
     // Before anything is bound or read for good, so that a later reload can do no less than the start.
-    let _sandbox = shut_in(&settings)?;
+    shut_in(&settings)?;
     threads_may_begin();
     let runtime = runtime()?;
     let done = runtime.block_on(async {
@@ -34,7 +34,7 @@ pub(super) fn run(path: &Path, threads_may_begin: impl FnOnce()) -> Result<ExitC
 }
 
 /// Gives away what serving does not need, while there is one thread: what it has not, those that it starts have not.
-fn shut_in(settings: &Settings) -> Result<Report, ExitCode> {
+fn shut_in(settings: &Settings) -> Result<(), ExitCode> {
     let failed = |error: privileges::PrivilegeError| start_failed(&error);
     privileges::alone().map_err(failed)?;
     privileges::gain_no_more().map_err(failed)?;
@@ -56,5 +56,5 @@ fn shut_in(settings: &Settings) -> Result<Report, ExitCode> {
         }
     }
     info!(sandbox = %report, "rights");
-    Ok(report)
+    Ok(())
 }

@@ -18,6 +18,9 @@ pub(super) fn status(asking: &Asking) -> Result<ExitCode, ExitCode> {
             ("sessions", status.sessions.to_string()),
             ("logins", format!("{} in the last minute ({per_second:.1}/s)", status.logins_last_minute)),
             ("cache", format!("{} of {} users", status.cache.users, status.cache.capacity)),
+            ("user", status.rights.user),
+            ("files", status.rights.files),
+            ("calls", status.rights.calls),
         ]);
         super::print::say("");
         let row = |server: crate::admin::view::DirectoryServer| {

@@ -11,6 +11,7 @@ mod seccomp;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// What is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,21 +57,40 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.files {
-            Files::Restricted { abi, folders, .. } if folders.is_empty() => {
-                write!(f, "files: none is written or executed (Landlock {abi})")?;
+        write!(f, "files: {}; calls: {}", self.files, self.calls)
+    }
+}
+
+impl fmt::Display for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Restricted { abi, folders, .. } if folders.is_empty() => {
+                write!(f, "none is written or executed (Landlock {abi})")
             }
-            Files::Restricted { abi, folders, .. } => {
+            Self::Restricted { abi, folders, .. } => {
                 let folders: Vec<String> = folders.iter().map(|folder| format!("{folder:?}")).collect();
-                write!(f, "files: written only below {}, none is executed (Landlock {abi})", folders.join(", "))?;
+                write!(f, "written only below {}, none is executed (Landlock {abi})", folders.join(", "))
             }
-            Files::Unrestricted(reason) => write!(f, "files: not restricted ({reason})")?,
-        }
-        match &self.calls {
-            Calls::Denied(count) => write!(f, "; calls: {count} are denied (seccomp)"),
-            Calls::Unrestricted(reason) => write!(f, "; calls: not restricted ({reason})"),
+            Self::Unrestricted(reason) => write!(f, "not restricted ({reason})"),
         }
     }
+}
+
+impl fmt::Display for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied(count) => write!(f, "{count} are denied (seccomp)"),
+            Self::Unrestricted(reason) => write!(f, "not restricted ({reason})"),
+        }
+    }
+}
+
+/// What the first thread of this process was given, and all that it started.
+static IN_FORCE: OnceLock<Report> = OnceLock::new();
+
+/// What is in force in this process.
+pub fn in_force() -> Report {
+    IN_FORCE.get().cloned().unwrap_or_else(Report::off)
 }
 
 /// Shuts the calling thread in, and those that it will start. `folders`: where files may be written.
@@ -80,7 +100,9 @@ impl fmt::Display for Report {
 pub fn enter(folders: &[PathBuf]) -> Report {
     // In this order: the second denies nothing of the first, but may one day.
     let files = landlock::restrict(folders);
-    Report { files, calls: calls() }
+    let report = Report { files, calls: calls() };
+    let _ = IN_FORCE.set(report.clone());
+    report
 }
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]

@@ -14,6 +14,7 @@ mod connect;
 mod context;
 mod end;
 pub(crate) mod failure;
+pub mod frequent;
 pub(crate) mod greet;
 mod handoff;
 pub mod leave;

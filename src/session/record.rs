@@ -366,6 +366,11 @@ impl RelayRecord {
         self.end.as_ref().is_some_and(|end| end.why == Why::Drained)
     }
 
+    /// So many octets were delivered until now, and whether nothing is under way.
+    pub(super) fn moved(&self, to_node: u64, to_client: u64, is_at_rest: bool) {
+        self.entry.moved(to_node, to_client, is_at_rest);
+    }
+
     /// The session is over. The line is written when the record is dropped.
     pub(super) fn finish(&mut self, end: End) {
         self.end.get_or_insert(end);

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::frequent::{Busiest, Frequent};
 use super::minutes::Minutes;
 use super::recent::Recent;
 use crate::names::{SessionId, UserName};
@@ -52,6 +53,8 @@ struct Shared {
     ended: [AtomicU64; 3],
     minutes: Minutes,
     recent: Recent,
+    /// Whose they were, and what they have moved, those that are over included.
+    frequent: Frequent,
 }
 
 /// How a session came to its end.
@@ -150,6 +153,7 @@ impl Default for Registry {
             ended,
             minutes: Minutes::default(),
             recent: Recent::default(),
+            frequent: Frequent::default(),
         }))
     }
 }
@@ -176,6 +180,7 @@ impl Registry {
         });
         self.count();
         self.0.minutes.count(session.port());
+        self.0.frequent.logged_in(&session, self.since());
         let place = lock(self.shard(id)).put(Arc::clone(&session));
         Entry { registry: self.clone(), session, place }
     }
@@ -222,7 +227,7 @@ impl Registry {
 
     /// How many have begun in the last minute, the running second not counted.
     pub fn begun_last_minute(&self) -> u64 {
-        let now = self.second();
+        let now = self.since().as_secs();
         let recent = |slot: &AtomicU64| {
             let slot = slot.load(Ordering::Relaxed);
             // A slot of the first second of all is never told from an empty one, and both hold what is true.
@@ -242,12 +247,17 @@ impl Registry {
         &self.0.recent
     }
 
-    fn second(&self) -> u64 {
-        self.0.began.elapsed().as_secs()
+    /// Who logged in and who moved how much in the last minute.
+    pub fn busiest(&self) -> Busiest {
+        self.0.frequent.last_minute(self.since())
+    }
+
+    fn since(&self) -> Duration {
+        self.0.began.elapsed()
     }
 
     fn count(&self) {
-        let second = self.second();
+        let second = self.since().as_secs();
         let place = usize::try_from(second).unwrap_or(0) % SECONDS;
         let Some(slot) = self.0.begun.get(place) else { return };
         let more = |slot: u64| Some(if slot >> 32 == second { slot + 1 } else { (second << 32) + 1 });
@@ -395,6 +405,11 @@ impl Session {
             self.stirred.store(ticks(self.began.elapsed()) | rest, Ordering::Relaxed);
         }
     }
+
+    /// Octets that both have got.
+    fn octets(&self) -> u64 {
+        self.to_node().saturating_add(self.to_client())
+    }
 }
 
 /// Rounded up, so that nothing is at rest before its time.
@@ -415,12 +430,21 @@ impl Entry {
     pub(super) fn registry(&self) -> &Registry {
         &self.registry
     }
+
+    /// So many octets were delivered until now, and whether nothing is under way. Only the session's own task says so.
+    pub(super) fn moved(&self, to_node: u64, to_client: u64, is_at_rest: bool) {
+        let session = &self.session;
+        let before = session.octets();
+        session.moved(to_node, to_client, is_at_rest);
+        self.registry.0.frequent.moved(session, before, session.octets(), || self.registry.since());
+    }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
         // Dropped behind the lock: its seat has a lock of its own, and its waker may do anything.
         let _session = lock(self.registry.shard(self.session.id())).take(self.place);
+        self.registry.0.frequent.ended(&self.session, self.session.octets(), self.registry.since());
     }
 }
 

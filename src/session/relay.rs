@@ -68,7 +68,7 @@ impl Future for Relay {
         if it.close_timeout.is_none() {
             let session = it.after.record.session();
             let polled = it.pump.poll(cx, &mut it.client, &mut it.node, |spoke| hold(session.port(), spoke));
-            session.moved(it.pump.to_node(), it.pump.to_client(), it.pump.is_at_rest());
+            it.after.record.moved(it.pump.to_node(), it.pump.to_client(), it.pump.is_at_rest());
             if let Poll::Ready(ended) = polled {
                 return it.finish(End::relayed(&ended));
             }

@@ -23,6 +23,9 @@ async fn status_shows_the_whole_on_one_screen() {
     ] {
         assert!(out.lines().any(|it| it == line), "{line:?} is not in\n{out}");
     }
+    for head in ["user        ", "files       ", "calls       "] {
+        assert!(out.contains(head), "{head:?} is not in\n{out}");
+    }
     assert!(out.contains("since       2") && out.contains("logins      "), "{out}");
     assert!(out.contains("users  available\n") && !out.contains("\x1b"), "{out}");
     let json = running.command(&["status", "--json"]).await.json();
@@ -125,25 +128,47 @@ async fn top_has_the_users_networks_and_nodes_with_the_most_first() {
         clients.push(running.log_in(user).await);
     }
     let out = running.command(&["top"]).await.said();
-    let rows: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().take(3).collect()).collect();
-    let expected: [&[&str]; 13] = [
-        &["4", "sessions"],
+    assert!(out.starts_with("4 sessions, ") && !out.contains("\x1b"), "{out}");
+    let rows: Vec<Vec<&str>> = out.lines().skip(1).map(|line| line.split_whitespace().take(3).collect()).collect();
+    let expected: [&[&str]; 12] = [
         &[],
-        &["USER", "SESSIONS", "NEW"],
+        &["USER", "LOGINS/MIN", "SESSIONS"],
         &["alice", "2", "2"],
         &["alina", "1", "1"],
         &["bob", "1", "1"],
         &[],
-        &["NETWORK", "SESSIONS", "NEW"],
+        &["NETWORK", "LOGINS/MIN", "SESSIONS"],
         &["127.0.0.1/32", "4", "4"],
         &[],
-        &["NODE", "SESSIONS", "NEW"],
+        &["NODE", "LOGINS/MIN", "SESSIONS"],
         &["a/left", "3", "3"],
         &["b/only", "1", "1"],
     ];
     assert_eq!(rows, expected, "{out}");
     let json = running.command(&["top", "--limit", "1", "--json"]).await.json();
     assert_eq!(json["users"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn top_has_those_who_log_in_often_and_do_not_stay() {
+    let (_left, _right, folder) = site().await;
+    let running = folder.run().await;
+    let _stays = (running.log_in("alice").await, running.log_in("alice").await);
+    for _ in 0..5 {
+        let mut client = running.log_in("bob").await;
+        client.command("z", "LOGOUT").await;
+        client.closed().await;
+    }
+    let first = async |sort: &str| {
+        let top = running.command(&["top", "--json", "--sort", sort]).await.json();
+        let first = &top["users"][0];
+        (first["name"].as_str().unwrap().to_owned(), first["logins_last_minute"].as_u64().unwrap())
+    };
+    assert_eq!(first("logins").await, ("bob".to_owned(), 5));
+    assert_eq!(first("sessions").await, ("alice".to_owned(), 2));
+    // What those have moved who are gone counts: of the others, it will when there is more of it.
+    assert_eq!(first("bytes").await, ("bob".to_owned(), 5));
+    assert_eq!(running.command(&["top", "--sort", "age"]).await.code, 2);
 }
 
 #[tokio::test]
