@@ -1,24 +1,34 @@
-//! The log: one event a line, to standard error, which systemd or a container runtime collects.
+//! The log: one event a line, to standard error, which systemd or a container runtime collects, or to systemd's journal
+//! itself (`journald`). What repeats without end is summed up (`floods`).
 //!
 //! Libraries are heard from `warn` up whatever the level is: some of them print whole protocol messages below that,
 //! and no secret may reach the log at any level. ldap3 is not heard at all: what matters of it, `directory` says itself.
 //! rustls is heard of defects only: any stranger can cause its warnings, as often as he likes. So only our own modules
 //! have levels that can be changed while mailferry runs.
 
-use std::collections::BTreeMap;
-use std::io::{IsTerminal, stderr};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+mod floods;
+mod journald;
 
-use tracing::Level;
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, stderr};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::time::{Instant, sleep};
 use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, info, warn};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
+use self::floods::{Floods, PERIOD, Sum};
+use self::journald::Journal;
+
 /// Our modules that log, as the operator calls them: each name is a target of its own behind `mailferry::`.
-pub const MODULES: [&str; 10] =
-    ["admin", "app", "cli", "directory", "limits", "net", "probe", "routing", "server", "session"];
+pub const MODULES: [&str; 11] =
+    ["admin", "app", "cli", "directory", "limits", "logging", "net", "probe", "routing", "server", "session"];
 
 /// Most modules with a level of their own.
 const LEVELS_MAX: usize = 64;
@@ -30,6 +40,17 @@ pub struct Settings {
     pub format: Format,
     /// The least important level that is logged.
     pub level: Level,
+    /// What is logged of logins that fail.
+    pub failures: Failures,
+}
+
+/// What is logged of logins that fail. The end record of a session is always written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failures {
+    /// Each has its line.
+    All,
+    /// Those of one outcome at one node are summed up when there are many.
+    Summary,
 }
 
 /// The form of a log line.
@@ -39,6 +60,8 @@ pub enum Format {
     Text,
     /// One JSON object a line.
     Json,
+    /// Fields in systemd's journal.
+    Journald,
 }
 
 /// The least important levels that are logged.
@@ -68,22 +91,95 @@ pub enum LevelError {
 struct Log {
     filter: reload::Handle<Targets, Registry>,
     levels: Mutex<Levels>,
+    floods: Arc<Floods>,
+}
+
+/// What writes lines, for those that are to be written.
+struct Summing {
+    lines: Box<dyn Layer<Registry> + Send + Sync>,
+    floods: Arc<Floods>,
 }
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
-/// Starts logging for the whole process; a second call does nothing.
+/// Starts logging for the whole process; a second call does nothing. Where there is no journal, the log is text, and says
+/// why first.
 pub fn start(settings: &Settings) {
     let levels = Levels { level: settings.level, modules: BTreeMap::new() };
     let (filter, handle) = reload::Layer::new(targets(&levels));
-    let lines = fmt::layer().with_writer(stderr).with_target(false);
-    let layer = match settings.format {
-        Format::Text => lines.with_ansi(stderr().is_terminal()).boxed(),
-        Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
-    };
+    let (lines, trouble) = lines(settings.format, Path::new(journald::SOCKET));
+    let floods = Arc::new(Floods::new(settings.failures));
+    let summing = Summing { lines, floods: Arc::clone(&floods) };
     // An error means that somebody has started the log before, which is what we want.
-    if tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().is_ok() {
-        let _ = LOG.set(Log { filter: handle, levels: Mutex::new(levels) });
+    if tracing_subscriber::registry().with(summing.with_filter(filter)).try_init().is_ok() {
+        let _ = LOG.set(Log { filter: handle, levels: Mutex::new(levels), floods });
+    }
+    if let Some(reason) = trouble {
+        warn!(
+            socket = journald::SOCKET,
+            %reason,
+            "systemd's journal cannot be reached, and the log is text: in a container, mount the socket; elsewhere, set \
+             log.format to \"text\" or \"json\""
+        );
+    }
+}
+
+fn lines(format: Format, journal: &Path) -> (Box<dyn Layer<Registry> + Send + Sync>, Option<io::Error>) {
+    let lines = || fmt::layer().with_writer(stderr).with_target(false);
+    let text = || lines().with_ansi(stderr().is_terminal()).boxed();
+    match format {
+        Format::Text => (text(), None),
+        Format::Json => {
+            (lines().json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(), None)
+        }
+        Format::Journald => match Journal::open(journal) {
+            Ok(journal) => (journal.boxed(), None),
+            Err(reason) => (text(), Some(reason)),
+        },
+    }
+}
+
+impl Layer<Registry> for Summing {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, Registry>) {
+        self.lines.on_new_span(attributes, id, context);
+    }
+
+    fn on_record(&self, span: &Id, values: &Record<'_>, context: Context<'_, Registry>) {
+        self.lines.on_record(span, values, context);
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, Registry>) {
+        if self.floods.admit(event, || Instant::now().into_std()) {
+            self.lines.on_event(event, context);
+        }
+    }
+}
+
+/// Tells of lines that were not written because there were too many of them. Never returns, and does nothing where the log
+/// is not ours.
+pub async fn keep_summing() {
+    loop {
+        sleep(PERIOD / 6).await;
+        let Some(log) = LOG.get() else { continue };
+        log.floods.sums(Instant::now().into_std()).into_iter().for_each(say);
+    }
+}
+
+fn say(sum: Sum) {
+    let Sum { line, about, left_out, within, last, is_over } = sum;
+    let (about, last) = ((!about.is_empty()).then_some(about), (!last.is_empty()).then_some(last));
+    let seconds = within.as_secs();
+    if is_over {
+        info!(line, about, left_out, seconds, last, "a line is no longer repeated");
+    } else {
+        warn!(line, about, left_out, seconds, last, "a line is repeated, and most of them were left out");
+    }
+}
+
+/// What is logged of logins that fail from now on.
+pub fn set_failures(failures: Failures) {
+    if let Some(log) = LOG.get() {
+        log.floods.set(failures);
     }
 }
 
@@ -142,47 +238,4 @@ fn targets(levels: &Levels) -> Targets {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn levels() -> Levels {
-        Levels { level: Level::INFO, modules: BTreeMap::new() }
-    }
-
-    #[test]
-    fn a_module_has_its_own_level_and_all_others_the_common_one() {
-        let changed = levels().with(Some("session"), Level::TRACE).unwrap();
-        let changed = changed.with(Some("mailferry::session::relay"), Level::WARN).unwrap();
-        let targets = targets(&changed);
-        let cases = [
-            ("mailferry::session", Level::TRACE, true),
-            ("mailferry::session::connect", Level::TRACE, true),
-            ("mailferry::session::relay", Level::INFO, false),
-            ("mailferry::probe", Level::DEBUG, false),
-            ("mailferry::probe", Level::INFO, true),
-            ("hyper::proto", Level::INFO, false),
-            ("ldap3", Level::ERROR, false),
-        ];
-        for (target, level, is_heard) in cases {
-            assert_eq!(targets.would_enable(target, &level), is_heard, "{target} {level}");
-        }
-        assert_eq!(changed.with(None, Level::DEBUG).unwrap().modules.len(), 0, "all of them");
-    }
-
-    #[test]
-    fn libraries_are_never_heard_below_warnings() {
-        let trace = levels().with(None, Level::TRACE).unwrap();
-        assert!(!targets(&trace).would_enable("rustls", &Level::WARN));
-        assert!(!targets(&trace).would_enable("hyper", &Level::INFO));
-        for foreign in ["ldap3", "rustls", "", "session=x", "sessions", "hyper", "Session", "mailferry"] {
-            assert!(matches!(levels().with(Some(foreign), Level::TRACE), Err(LevelError::Unknown(_))), "{foreign}");
-        }
-    }
-
-    #[test]
-    fn there_are_not_endlessly_many_levels() {
-        let many = (0..LEVELS_MAX)
-            .fold(levels(), |levels, number| levels.with(Some(&format!("net::m{number}")), Level::DEBUG).unwrap());
-        assert_eq!(many.with(Some("net::more"), Level::DEBUG), Err(LevelError::TooMany));
-    }
-}
+mod tests;

@@ -95,6 +95,7 @@ impl Running {
         let site = context.site();
         let admin = Admin::open(&settings.admin, made.keys.clone(), &site.islands)?;
         let entrance = admin.entrance();
+        tokio::spawn(until(drain.clone(), logging::keep_summing()));
         let (lookups, keeper) = (refresh(&site, &drain), keep(&site.directory, &drain, None));
         let new = sockets.into_iter().filter_map(|socket| match socket {
             Socket::Kept(_) => None,
@@ -138,6 +139,7 @@ impl Running {
         });
         self.context.replace_site(Arc::clone(&site));
         self.context.limits.reconfigure(settings.limits.clone(), capacity::reckon(settings).possible);
+        logging::set_failures(settings.log.failures);
         if settings.log.level != old.settings.log.level {
             // An error means that the log is not ours.
             let _ = logging::set_level(None, settings.log.level);

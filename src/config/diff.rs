@@ -165,7 +165,11 @@ pub fn diff(old: &Settings, new: &Settings) -> Changes {
         admin.retain(|key| !["chain", "operator_token_file", "read_only_token_file"].contains(key));
     }
     changes.changed("admin", "", admin);
-    changes.changed("log", "", differing!(&old.log, &new.log, Log { format => "format", level => "level" }));
+    changes.changed(
+        "log",
+        "",
+        differing!(&old.log, &new.log, Log { format => "format", level => "level", failures => "failures" }),
+    );
     tls(&mut changes, old.tls.as_ref(), new.tls.as_ref());
     listeners(&mut changes, &old.listeners, &new.listeners);
     if old.session.usernames != new.session.usernames {

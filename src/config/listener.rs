@@ -16,14 +16,15 @@ use super::files::NamedFile;
 use super::reference::{CERTIFICATES, LISTENER, LOG, TLS};
 use super::suggest;
 use super::value::{self, Wrong, wrong};
-use crate::logging::{self, Format};
+use crate::logging::{self, Failures, Format};
 use crate::net::tls::{CertificateFiles, ServerSettings, Version};
 use crate::proto::Protocol;
 use crate::server::{ListenerSettings, ListenerTls};
 
 pub(super) fn log(root: &DeTable<'_>, notes: &Notes) -> Option<logging::Settings> {
     let log = Section::one(root, &LOG, notes)?;
-    let format = log.choice("format", &[("text", Format::Text), ("json", Format::Json)]);
+    let format =
+        log.choice("format", &[("text", Format::Text), ("json", Format::Json), ("journald", Format::Journald)]);
     let levels = [
         ("error", Level::ERROR),
         ("warn", Level::WARN),
@@ -32,7 +33,9 @@ pub(super) fn log(root: &DeTable<'_>, notes: &Notes) -> Option<logging::Settings
         ("trace", Level::TRACE),
     ];
     let level = log.choice("level", &levels);
-    Some(logging::Settings { format: format?.into_inner(), level: level?.into_inner() })
+    let failures = log.choice("failures", &[("all", Failures::All), ("summary", Failures::Summary)]);
+    let (format, level, failures) = (format?.into_inner(), level?.into_inner(), failures?.into_inner());
+    Some(logging::Settings { format, level, failures })
 }
 
 /// All listeners, and what they need.

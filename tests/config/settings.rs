@@ -138,7 +138,7 @@ fn a_minimal_site_gets_the_defaults() {
             config: "/srv/site/proxy.toml".to_owned(),
             ..admin::Settings::default()
         },
-        log: logging::Settings { format: Format::Text, level: tracing::Level::INFO },
+        log: logging::Settings { format: Format::Text, level: tracing::Level::INFO, failures: logging::Failures::All },
         tls: Some(ServerSettings {
             certificates: vec![certificate("/etc/mailferry/mail.pem", "/etc/mailferry/mail.key")],
             min_version: Version::Tls12,
@@ -225,7 +225,10 @@ fn every_value_arrives_where_it_is_meant_for() {
     };
     assert_eq!(settings.session, expected);
     assert_eq!(settings.limits, every_limit());
-    assert_eq!(settings.log, logging::Settings { format: Format::Json, level: tracing::Level::TRACE });
+    assert_eq!(
+        settings.log,
+        logging::Settings { format: Format::Json, level: tracing::Level::TRACE, failures: logging::Failures::All }
+    );
     let certificates = vec![
         certificate("/etc/mailferry/mail.pem", "/etc/mailferry/mail.key"),
         certificate("/srv/site/other.pem", "/srv/site/keys/other.key"),

@@ -236,7 +236,11 @@ fn settings(spec: &Spec, dir: &TempDir, certificate: CertificateFiles) -> Settin
         },
         limits: spec.limits.clone(),
         admin: admin::Settings { state_file: dir.path().join("operator.json"), ..admin::Settings::default() },
-        log: logging::Settings { format: logging::Format::Json, level: tracing::Level::TRACE },
+        log: logging::Settings {
+            format: logging::Format::Json,
+            level: tracing::Level::TRACE,
+            failures: logging::Failures::All,
+        },
         tls: Some(ServerSettings { certificates: vec![certificate.clone()], min_version: Version::Tls12 }),
         listeners: [of(Protocol::Imap), of(Protocol::Pop3)].concat(),
         directory: directory::Settings {

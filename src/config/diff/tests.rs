@@ -73,6 +73,7 @@ fn what_differs_is_said_in_the_words_of_the_file() {
             &["[server] changed: drain_delay, drain_timeout"],
         ),
         (&[("\"info\"", "\"debug\"")], &["[log] changed: level"]),
+        (&[("[log]", "[log]\nfailures = \"summary\"")], &["[log] changed: failures"]),
         (&[("\"text\"", "\"json\"")], &["[log] format needs a restart"]),
         (
             &[("\"text\"", "\"json\""), ("\"info\"", "\"warn\"")],

@@ -110,14 +110,28 @@ pub static SERVER: Section = Section {
 pub static LOG: Section = Section {
     path: "log",
     form: Form::Optional,
-    meaning: "The log goes to standard error, one event a line.",
+    meaning: "The log, one event a line: docs/logs.md.",
     keys: &[
-        key("format", Choice(&["text", "json"]), Default("\"text\""), "The form of a line."),
+        key(
+            "format",
+            Choice(&["text", "json", "journald"]),
+            Default("\"text\""),
+            "The form of a line. `\"text\"` and `\"json\"` go to standard error; `\"journald\"` goes to systemd's journal, \
+             with a field for each value. Where there is no journal, it is text, and a warning says so.",
+        ),
         key(
             "level",
             Choice(&["error", "warn", "info", "debug", "trace"]),
             Default("\"info\""),
             "The least important level that is logged.",
+        ),
+        key(
+            "failures",
+            Choice(&["all", "summary"]),
+            Default("\"all\""),
+            "Whether each failed login has its line, or those of one outcome at one node are summed up when there are many: \
+             five at once, then one in 12 seconds, and each minute how many were left out. A session's end record is always \
+             written.",
         ),
     ],
 };
