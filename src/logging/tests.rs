@@ -312,3 +312,29 @@ fn without_a_journal_the_log_is_text_and_says_why() {
     assert!(lines(Format::Journald, &FakeJournal::new().path()).1.is_none());
     assert!(lines(Format::Text, nowhere.path()).1.is_none() && lines(Format::Json, nowhere.path()).1.is_none());
 }
+
+#[test]
+fn what_is_left_out_reaches_no_journal_and_the_sum_does() {
+    let journal = FakeJournal::new();
+    let (lines, _) = lines(Format::Journald, &journal.path());
+    let floods = Arc::new(Floods::new(Failures::All));
+    let summing = Summing { lines, floods: Arc::clone(&floods) };
+    let level = Levels { level: Level::INFO, modules: BTreeMap::new() };
+    with_default(tracing_subscriber::registry().with(summing.with_filter(targets(&level))), || {
+        cut("ldap://one", 100);
+        debug!(target: "mailferry::net", "not asked for");
+        let later = |minutes: u32| Instant::now().into_std() + minutes * PERIOD;
+        floods.sums(later(1)).into_iter().chain(floods.sums(later(2))).for_each(say);
+    });
+    let entries = journal.entries();
+    let messages: Vec<&str> = entries.iter().map(|entry| entry["MESSAGE"].as_str()).collect();
+    assert_eq!(messages.len(), 7, "{messages:?}");
+    assert!(messages[..5].iter().all(|message| message.starts_with("LDAP connection cut url=")), "{messages:?}");
+    let sum = |entry: &Fields| {
+        ["PRIORITY", "MAILFERRY_LINE", "MAILFERRY_ABOUT", "MAILFERRY_LEFT_OUT", "MAILFERRY_LAST"]
+            .map(|name| entry[name].clone())
+    };
+    assert_eq!(sum(&entries[5]), ["4", "LDAP connection cut", "url=ldap://one", "95", "reason 99"]);
+    assert_eq!(sum(&entries[6]), ["6", "LDAP connection cut", "url=ldap://one", "95", "reason 99"]);
+    assert!(messages[6].starts_with("a line is no longer repeated"), "{messages:?}");
+}

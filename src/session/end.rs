@@ -15,6 +15,10 @@ pub(super) struct End {
     pub(super) why: Why,
 }
 
+/// An end in short, for counting and for searching.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Code([char; 2]);
+
 /// Who ended a session first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Who {
@@ -85,6 +89,25 @@ impl End {
         Self { who, why }
     }
 
+    /// Who ended it, and where, in two letters. docs/logs.md has what each tells an operator; a test writes it.
+    pub(super) fn code(&self, stage: Stage) -> Code {
+        let who = match self.who {
+            Who::Client => 'C',
+            Who::Node => 'N',
+            Who::Proxy => 'P',
+            Who::Operator => 'O',
+        };
+        let stage = match stage {
+            Stage::Tls => 'T',
+            Stage::Login => 'L',
+            Stage::Directory => 'D',
+            Stage::Connect => 'C',
+            Stage::Replay => 'A',
+            Stage::Relay => 'R',
+        };
+        Code([who, stage])
+    }
+
     /// The client closed, or its connection broke.
     pub(super) fn client_gone(error: Option<&io::Error>) -> Self {
         Self::new(Who::Client, if error.is_some() { Why::Broken } else { Why::Closed })
@@ -107,6 +130,13 @@ impl End {
             Goodbye::TooLong => Self::new(Who::Proxy, Why::TooLong),
             Goodbye::OtherProtocol => Self::new(Who::Proxy, Why::OtherProtocol),
         }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self([who, stage]) = self;
+        write!(f, "{who}{stage}")
     }
 }
 
@@ -155,3 +185,6 @@ impl fmt::Display for Why {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

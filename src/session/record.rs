@@ -416,6 +416,7 @@ impl Line<'_> {
         macro_rules! line {
             ($level:ident) => {
                 $level!(
+                    code = %end.code(self.stage),
                     who = %end.who,
                     stage = %self.stage,
                     why = %end.why,
@@ -463,3 +464,6 @@ impl Line<'_> {
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from((time.as_micros() + 500) / 1000).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,7 +39,14 @@ async fn every_login_leaves_a_line_and_every_session_one_end_record() {
     assert_eq!(ends.len(), 1, "{ends:?}");
     has(
         &ends[0],
-        &["\"who\":\"node\"", "\"stage\":\"relay\"", "\"why\":\"closed\"", "\"to_node\":10", "\"total_ms\":"],
+        &[
+            "\"code\":\"NR\"",
+            "\"who\":\"node\"",
+            "\"stage\":\"relay\"",
+            "\"why\":\"closed\"",
+            "\"to_node\":10",
+            "\"total_ms\":",
+        ],
     );
     for line in [&logins[0], &logins[1], &ends[0]] {
         has(line, &common);
@@ -76,7 +83,7 @@ async fn stopping_ends_relayed_sessions_as_the_operators_doing() {
     node.all_closed(Duration::from_secs(1)).await;
     let ends = lines("stopped-user", "session ended");
     assert_eq!(ends.len(), 1);
-    has(&ends[0], &["\"who\":\"operator\"", "\"stage\":\"relay\"", "\"why\":\"shutdown\""]);
+    has(&ends[0], &["\"code\":\"OR\"", "\"who\":\"operator\"", "\"stage\":\"relay\"", "\"why\":\"shutdown\""]);
 }
 
 #[tokio::test]
