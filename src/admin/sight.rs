@@ -64,6 +64,7 @@ impl Desk {
             uptime_s: UNIX_EPOCH.elapsed().unwrap_or_default().saturating_sub(since).as_secs(),
             config: std::path::absolute(&self.settings.config).unwrap_or_default().display().to_string(),
             state_file: self.settings.state_file.display().to_string(),
+            ready: !self.context.standing.is_draining(),
             sessions: self.context.registry.len() as u64,
             logins_last_minute: self.context.registry.begun_last_minute(),
             islands: islands.iter().map(|table| brief(&island(table), in_service(table))).collect(),

@@ -42,6 +42,8 @@ pub struct Status {
     pub config: String,
     /// Where states of nodes are kept.
     pub state_file: String,
+    /// Whether new clients are wanted; not any more when it has begun to stop.
+    pub ready: bool,
     /// In the relay.
     pub sessions: u64,
     /// Accepted in the last minute.

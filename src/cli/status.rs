@@ -15,6 +15,7 @@ pub(super) fn status(asking: &Asking) -> Result<ExitCode, ExitCode> {
             ("since", format!("{} ({})", status.since, seconds(status.uptime_s))),
             ("config", status.config),
             ("state file", status.state_file),
+            ("ready", if status.ready { "yes" } else { "no: it stops, and wants no new clients" }.to_owned()),
             ("sessions", status.sessions.to_string()),
             ("logins", format!("{} in the last minute ({per_second:.1}/s)", status.logins_last_minute)),
             ("cache", format!("{} of {} users", status.cache.users, status.cache.capacity)),

@@ -115,22 +115,23 @@ async fn the_documentation_explains_every_field() {
 async fn each_session_has_one_end_record_with_its_code_also_if_it_dies() {
     let log = Log::default();
     let _listening = log.start();
-    let ends: [(&str, fn(Record)); 3] = [
-        ("code=CL who=client stage=login why=logout", |record| record.finish(End::new(Who::Client, Why::Logout))),
-        ("code=OD who=operator stage=directory why=shutdown", |mut record| {
-            record.enter(Stage::Directory);
-            record.finish(End::new(Who::Operator, Why::Shutdown));
-        }),
-        ("code=PA who=proxy stage=replay why=defect", |mut record| {
-            record.enter(Stage::Replay);
-            drop(record);
-        }),
+    let ends = [
+        ("code=CL who=client stage=login why=logout", Stage::Login, Some(End::new(Who::Client, Why::Logout))),
+        (
+            "code=OD who=operator stage=directory why=shutdown",
+            Stage::Directory,
+            Some(End::new(Who::Operator, Why::Shutdown)),
+        ),
+        ("code=PA who=proxy stage=replay why=defect", Stage::Replay, None),
     ];
-    for (expected, end) in ends {
-        let log_of_it = Log::default();
-        let (record, _) = record(&log_of_it);
+    for (expected, stage, end) in ends {
+        let (mut record, _) = record(&Log::default());
+        record.enter(stage);
         log.take();
-        end(record);
+        match end {
+            Some(end) => record.finish(end),
+            None => drop(record),
+        }
         let said = log.take();
         let lines: Vec<&str> = said.lines().filter(|line| line.contains("session ended")).collect();
         assert_eq!(lines.len(), 1, "{said}");

@@ -15,6 +15,7 @@ async fn status_shows_the_whole_on_one_screen() {
         format!("process     {}", running.pid()),
         format!("config      {}", folder.path("proxy.toml").display()),
         format!("state file  {}", folder.path("operator.json").display()),
+        "ready       yes".to_owned(),
         "sessions    2".to_owned(),
         "cache       2 of 200000 users".to_owned(),
         "ISLAND  NODES IN SERVICE  SESSIONS".to_owned(),
