@@ -1,14 +1,21 @@
-//! The command line as an operator meets it: exit codes, and what is printed where.
+//! The command line as an operator meets it: exit codes, and what is printed where. The log is at TRACE.
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "program/mod.rs"]
+mod program;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use program::{Done, Program, Started};
 
 /// A site of its own: a users' file, one clear-text listener, two islands.
 fn site(address: &str) -> (TempDir, PathBuf) {
@@ -34,6 +41,8 @@ fn site(address: &str) -> (TempDir, PathBuf) {
         name = "b"
         tls = "off"
         nodes = [{{ name = "only", host = "10.2.0.11" }}]
+        [log]
+        level = "trace"
         "#
     );
     let path = dir.path().join("proxy.toml");
@@ -41,14 +50,36 @@ fn site(address: &str) -> (TempDir, PathBuf) {
     (dir, path)
 }
 
+/// Exit code, standard output, and standard error without what is logged below warnings.
 fn mailferry(arguments: &[&str], config: &Path) -> (i32, String, String) {
-    ended(Command::new(env!("CARGO_BIN_EXE_mailferry")).args(arguments).arg(config))
+    ended(Program::new(arguments).arg(config))
 }
 
-fn ended(command: &mut Command) -> (i32, String, String) {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    let text = |octets| String::from_utf8(octets).unwrap();
-    (status.code().unwrap(), text(stdout), text(stderr))
+fn ended(program: Program) -> (i32, String, String) {
+    let Done { code, out, err } = program.run();
+    let is_talk = |line: &str| [" TRACE ", " DEBUG ", "  INFO "].iter().any(|level| line.contains(level));
+    (code, out, err.lines().filter(|line| !is_talk(line)).map(|line| format!("{line}\n")).collect())
+}
+
+/// A mailferry that serves, and what it logs from then on.
+fn serve(config: &Path) -> (Started, Receiver<String>, String) {
+    let (tell, said) = channel();
+    // Whoever has heard enough does not listen.
+    let started = Program::new(["run", "--config"]).arg(config).start(move |line| drop(tell.send(line)));
+    let listening = heard(&said, " listening ");
+    heard(&said, " ready ");
+    let address = listening.split("address=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    (started, said, address)
+}
+
+/// The next line of a log with this text.
+fn heard(said: &Receiver<String>, text: &str) -> String {
+    loop {
+        let line = said.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("no line with {text:?}"));
+        if line.contains(text) {
+            return line;
+        }
+    }
 }
 
 #[test]
@@ -91,9 +122,8 @@ fn check_tells_where_the_systems_authorities_are_needed_when_there_are_none() {
     let text = text.replace("type = \"file\"", ldap).replace("path = \"users\"", "");
     fs::write(&config, text.replacen("name = \"b\"\n        tls = \"off\"", "name = \"b\"", 1)).unwrap();
     let check = |authorities: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mailferry"));
-        let nowhere = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(|name| (name, authorities));
-        ended(command.arg("check").arg(&config).envs(nowhere))
+        let program = Program::new(["check"]).arg(&config);
+        ended(program.env("SSL_CERT_FILE", authorities).env("SSL_CERT_DIR", authorities))
     };
     let (code, _, err) = check("/nonexistent");
     assert_eq!(code, 78, "{err}");
@@ -291,21 +321,10 @@ fn answer_one_search(server: &TcpListener) {
 #[test]
 fn a_user_name_cannot_forge_fields_of_a_text_line() {
     let (_dir, config) = site("127.0.0.1:0");
-    let mut run = Command::new(env!("CARGO_BIN_EXE_mailferry"))
-        .args(["run", "--config"])
-        .arg(&config)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(run.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let listening = lines.find(|line| line.contains(" listening ")).unwrap();
-    let address = listening.split("address=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
-    lines.find(|line| line.contains(" ready ")).unwrap();
+    let (_started, said, address) = serve(&config);
     let mut client = TcpStream::connect(address).unwrap();
     client.write_all(b"a LOGIN \"eve node=right outcome=accepted\" x\r\nb LOGOUT\r\n").unwrap();
-    let login = lines.find(|line| line.contains(" login ")).unwrap();
-    run.kill().unwrap();
-    run.wait().unwrap();
+    let login = heard(&said, " login ");
     assert!(login.contains("outcome=unknown-user ") && !login.contains("\x1b"), "{login}");
     assert!(login.contains("user=\"eve node=right outcome=accepted\""), "{login}");
     assert!(login.contains("reason=\"no such user\""), "{login}");
@@ -313,16 +332,81 @@ fn a_user_name_cannot_forge_fields_of_a_text_line() {
 
 #[test]
 fn help_teaches_the_three_commands_and_their_exit_codes() {
-    let help = Command::new(env!("CARGO_BIN_EXE_mailferry")).arg("--help").output().unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
+    let help = Program::new(["--help"]).run().said();
     for word in ["run", "check", "route", "mailferry check proxy.toml"] {
         assert!(help.contains(word), "{word} is not in: {help}");
     }
     for (command, code) in [("run", "78"), ("check", "78"), ("route", "69")] {
-        let help = Command::new(env!("CARGO_BIN_EXE_mailferry")).args([command, "--help"]).output().unwrap();
-        assert!(String::from_utf8(help.stdout).unwrap().contains(code), "{command}");
+        assert!(Program::new([command, "--help"]).run().said().contains(code), "{command}");
     }
-    let help = Command::new(env!("CARGO_BIN_EXE_mailferry")).args(["route", "--help"]).output().unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
+    let help = Program::new(["route", "--help"]).run().said();
     assert!(help.contains("all nodes count as healthy"), "what it cannot know: {help}");
+}
+
+/// Both files are read at the start and at a reload, one password goes to the LDAP server, which refuses it, the other one
+/// to a node. `program` searches for them in all that is said.
+#[test]
+fn r_log_01_no_password_of_a_file_is_said_by_any_command_at_any_level() {
+    let (dir, config) = site("127.0.0.1:0");
+    let (ldap, node) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    fs::write(dir.path().join("ldap.secret"), "of-the-directory-Pa55\n").unwrap();
+    fs::write(dir.path().join("probe.secret"), "of-the-probe-Pa55\n").unwrap();
+    let directory = format!(
+        "type = \"ldap\"\nurls = [\"ldap://{}\"]\nstarttls = false\nbase = \"dc=x\"\nbind_dn = \"cn=mailferry\"\n\
+         bind_password_file = \"ldap.secret\"\n",
+        ldap.local_addr().unwrap()
+    );
+    let island = format!(
+        "[[island]]\nname = \"c\"\ntls = \"off\"\nnodes = [{{ name = \"n\", host = \"127.0.0.1\", imap_port = {} }}]\n\
+         [island.probe]\ncheck = \"login\"\nuser = \"probe\"\npassword_file = \"probe.secret\"\ninterval = \"1s\"\n",
+        node.local_addr().unwrap().port()
+    );
+    let text = fs::read_to_string(&config).unwrap();
+    let text = text.replace("type = \"file\"\n        path = \"users\"", &directory);
+    fs::write(&config, format!("{text}\n{island}")).unwrap();
+    let passwords = [refuse_bind(ldap), refuse_login(node)];
+    assert_eq!(mailferry(&["check"], &config).0, 0);
+    assert_eq!(mailferry(&["route", "alice", "--config"], &config).0, 69);
+    let (mut started, said, _) = serve(&config);
+    for heard in passwords {
+        heard.recv_timeout(Duration::from_secs(60)).expect("the password was not used");
+    }
+    for (signal, words) in [(Signal::HUP, "reload"), (Signal::TERM, " stopped")] {
+        kill_process(Pid::from_child(&started.child), signal).unwrap();
+        heard(&said, words);
+    }
+    assert!(started.child.wait().unwrap().success());
+}
+
+/// An LDAP server to which every bind is one with a wrong password. Tells when it was told the right one.
+fn refuse_bind(server: TcpListener) -> Receiver<()> {
+    // RFC 4511 §4.2.2: message 1, BindResponse, invalidCredentials.
+    let refusal = [0x30, 12, 2, 1, 1, 0x61, 7, 10, 1, 49, 4, 0, 4, 0];
+    answer(server, b"", &refusal, b"of-the-directory-Pa55")
+}
+
+/// A node that refuses every login.
+fn refuse_login(server: TcpListener) -> Receiver<()> {
+    let refusal = b"1 NO [AUTHENTICATIONFAILED] no\r\n";
+    answer(server, b"* OK [CAPABILITY IMAP4rev1] hi\r\n", refusal, b"of-the-probe-Pa55")
+}
+
+/// Says the same to everybody, and tells when somebody has said the password.
+fn answer(server: TcpListener, greeting: &'static [u8], answer: &[u8], password: &'static [u8]) -> Receiver<()> {
+    let (tell, told) = channel();
+    let answer = answer.to_vec();
+    std::thread::spawn(move || {
+        for client in server.incoming() {
+            let mut client = client.unwrap();
+            let mut said = [0; 1024];
+            let _ = client.write_all(greeting);
+            while let Ok(len @ 1..) = client.read(&mut said) {
+                if said[..len].windows(password.len()).any(|window| window == password) {
+                    let _ = tell.send(());
+                }
+                let _ = client.write_all(&answer);
+            }
+        }
+    });
+    told
 }

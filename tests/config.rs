@@ -1,4 +1,5 @@
-//! proxy.toml from outside: the example, the reference, and every message that an operator may meet.
+//! proxy.toml from outside: the example, the reference, and every message that an operator may meet. No log and no message
+//! tells a password (`searched`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests")]
 
@@ -16,5 +17,7 @@ mod messages;
 mod reload;
 #[path = "config/samples.rs"]
 mod samples;
+#[path = "config/searched.rs"]
+mod searched;
 #[path = "config/settings.rs"]
 mod settings;

@@ -7,16 +7,18 @@
 
 #[path = "import/migrating.rs"]
 mod migrating;
+#[path = "program/mod.rs"]
+mod program;
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use mailferry::config;
 use mailferry::import::options::{OPTIONS, Takes};
 use mailferry::import::{Imported, MAX_LEN, NoConfiguration, Service, perdition};
 use proptest::prelude::*;
+
+use program::{Done, Program};
 
 fn import(text: &str) -> Imported {
     perdition(text.as_bytes(), None).unwrap()
@@ -204,14 +206,8 @@ proptest! {
 
 /// Exit code, standard output and standard error.
 fn mailferry(arguments: &[&str], input: &[u8]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mailferry"));
-    let piped = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = piped.spawn().unwrap();
-    // It may have ended without having read.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    let output = child.wait_with_output().unwrap();
-    let text = |octets| String::from_utf8(octets).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    let Done { code, out, err } = Program::new(arguments).run_with(input);
+    (code, out, err)
 }
 
 #[test]

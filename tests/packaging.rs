@@ -4,12 +4,17 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "program/mod.rs"]
+mod program;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use mailferry::config;
+
+use program::Program;
 
 /// The values of each key of a unit, in their order. A section is part of the key: `Service.User`.
 fn unit() -> BTreeMap<String, Vec<String>> {
@@ -46,9 +51,7 @@ fn assets() -> Vec<(String, String)> {
 }
 
 fn help(command: &str) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_mailferry")).args([command, "--help"]).output().unwrap();
-    assert!(output.status.success());
-    String::from_utf8(output.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
+    Program::new([command, "--help"]).run().said().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// What `run` reads when nobody says what.
@@ -71,12 +74,8 @@ fn a_configuration_that_is_wrong_is_not_started_again_and_again() {
     let code = the("Service.RestartPreventExitStatus");
     assert!(help("run").contains(&format!("{code} the configuration has problems")), "{}", help("run"));
     let folder = tempfile::tempdir().unwrap();
-    let status = Command::new(env!("CARGO_BIN_EXE_mailferry"))
-        .args(["run", "--config"])
-        .arg(folder.path().join("proxy.toml"))
-        .status()
-        .unwrap();
-    assert_eq!(status.code().unwrap().to_string(), code);
+    let done = Program::new(["run", "--config"]).arg(folder.path().join("proxy.toml")).run();
+    assert_eq!(done.code.to_string(), code);
     assert_eq!(the("Service.Restart"), "on-failure");
     assert_eq!(the("Unit.StartLimitIntervalSec"), "0", "it must come back however often it falls");
 }

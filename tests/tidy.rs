@@ -6,6 +6,8 @@
 
 #[path = "tidy/files.rs"]
 mod files;
+#[path = "tidy/secrets.rs"]
+mod secrets;
 
 use std::fs;
 use std::path::Path;
@@ -269,30 +271,6 @@ fn the_session_reads_as_a_straight_line() {
             }
         }
     }
-}
-
-#[test]
-fn r_log_01_every_log_of_a_test_is_one_that_is_searched() {
-    // That of the program, of all tests, of whole sites, which end with a search, and of one history for a reader's eyes.
-    let may_subscribe = [
-        "src/logging.rs",
-        "src/logging/journald.rs",
-        "src/logging/tests.rs",
-        "src/testkit/log.rs",
-        "tests/it/site.rs",
-        "tests/sim.rs",
-    ];
-    let crates = ["tracing_subscriber", "tracing::subscriber", "tracing::Subscriber", "tracing::dispatcher"];
-    let of_logs = |text: &str| {
-        crates.iter().any(|name| text.contains(&format!("{name}::")) || text.contains(&format!("{name};")))
-    };
-    for (path, text) in rust_files("src").into_iter().chain(rust_files("tests")) {
-        let may = may_subscribe.iter().any(|it| path == Path::new(it));
-        assert_eq!(of_logs(&text), may, "{}: only testkit::log makes logs for tests", path.display());
-    }
-    let secret = fs::read_to_string("src/secret.rs").unwrap();
-    let begun = "pub fn new(octets: Vec<u8>) -> Self {\n        #[cfg(test)]\n        tests::watch(&octets);";
-    assert!(secret.contains(begun), "src/secret.rs: no secret is made unwatched in a unit test");
 }
 
 #[test]

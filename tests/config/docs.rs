@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use mailferry::config;
 use mailferry::config::reference::{Absent, Form, Key, Kind, SECTIONS, Section, shown};
 use mailferry::directory::file;
 use mailferry::names::IslandName;
 
 use crate::samples::root;
+use crate::searched;
 
 const DOCS: &str = "docs/configuration.md";
 
@@ -44,7 +44,7 @@ fn the_readme_shows_a_configuration_that_works() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let blocks: Vec<&str> = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert_eq!(blocks.len(), 1);
-    let settings = config::parse("README.md", blocks[0]).unwrap_or_else(|report| panic!("{report}"));
+    let settings = searched::parse("README.md", blocks[0]).unwrap_or_else(|report| panic!("{report}"));
     assert_eq!(settings.islands[0].nodes.len(), 2);
 }
 
@@ -60,7 +60,7 @@ fn replace(document: &str, part: &str, content: &str) -> String {
 fn check() -> String {
     let sample = std::fs::read_to_string(root().join("tests/config/invalid/documentation.toml")).unwrap();
     let text: Vec<_> = sample.lines().skip_while(|line| line.starts_with("# expect: ")).collect();
-    let report = config::parse("/etc/mailferry/proxy.toml", &text.join("\n")).unwrap_err();
+    let report = searched::parse("/etc/mailferry/proxy.toml", &text.join("\n")).unwrap_err();
     format!("\n```console\n$ mailferry check\n{report}```\n\n")
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use mailferry::config::reference::{Absent, Form, Key, SECTIONS, Section};
-use mailferry::config::{self, Settings};
+use mailferry::config::Settings;
 
 use crate::samples::root;
+use crate::searched;
 
 const VARIANTS: [&str; 2] = ["ldap", "file"];
 
@@ -57,7 +58,7 @@ pub(crate) fn everything_on(variant: &str) -> String {
 
 #[track_caller]
 fn parse(text: &str) -> Settings {
-    config::parse("proxy.toml.example", text).unwrap_or_else(|report| panic!("{report}"))
+    searched::parse("proxy.toml.example", text).unwrap_or_else(|report| panic!("{report}"))
 }
 
 #[test]

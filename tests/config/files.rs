@@ -4,9 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use mailferry::config::{self, Settings};
+use mailferry::config::Settings;
 use mailferry::directory::SourceSettings;
 use tempfile::TempDir;
+
+use crate::searched;
 
 /// A site with all its files, which the tests then spoil.
 fn site() -> TempDir {
@@ -42,13 +44,13 @@ nodes = [{ name = "left", host = "10.1.0.11" }]
 "#;
 
 fn load(folder: &TempDir) -> Result<Settings, String> {
-    config::load(&folder.path().join("proxy.toml")).map_err(|report| report.to_string())
+    searched::load(&folder.path().join("proxy.toml")).map_err(|report| report.to_string())
 }
 
 /// Each problem as `LINE:COLUMN: message`.
 #[track_caller]
 fn problems(folder: &TempDir) -> Vec<String> {
-    let report = config::load(&folder.path().join("proxy.toml")).expect_err("refused");
+    let report = searched::load(&folder.path().join("proxy.toml")).expect_err("refused");
     report.problems().map(|(place, message, _)| format!("{}:{}: {message}", place.line, place.column)).collect()
 }
 
@@ -170,7 +172,7 @@ fn a_password_file_with_nothing_but_a_line_end_is_empty() {
 #[test]
 fn a_password_that_no_bind_could_use_is_refused_at_once() {
     let folder = site();
-    write(&folder, "ldap.secret", b"sw\xf6rdfish\n");
+    write(&folder, "ldap.secret", b"swordfish\xf6\n");
     assert_only(&folder, "14:22", "ldap.secret is not UTF-8");
     write(&folder, "ldap.secret", "swordfish".repeat(200));
     assert_only(&folder, "14:22", "ldap.secret is longer than 1024 octets");
@@ -283,7 +285,7 @@ fn certificates_that_no_listener_uses_are_a_problem_and_not_looked_into() {
 
 #[test]
 fn parse_touches_no_file() {
-    assert!(config::parse("/nonexistent/proxy.toml", SITE).is_ok());
+    assert!(searched::parse("/nonexistent/proxy.toml", SITE).is_ok());
 }
 
 #[test]
@@ -291,7 +293,7 @@ fn a_file_that_is_not_there_or_not_text_is_a_problem_with_a_place() {
     let folder = site();
     write(&folder, "proxy.toml", b"[server]\nhostname = \"m\xfcller\"\n");
     assert_only(&folder, "2:14", "not UTF-8");
-    let nowhere = config::load(Path::new("/nonexistent/proxy.toml")).unwrap_err().to_string();
+    let nowhere = searched::load(Path::new("/nonexistent/proxy.toml")).unwrap_err().to_string();
     assert!(nowhere.starts_with("/nonexistent/proxy.toml:1:1: cannot be read: "), "{nowhere}");
 }
 

@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use mailferry::config::reference::{self, Absent, Key, Kind, SECTIONS, Section};
-use mailferry::config::{self, Report};
+use mailferry::config::Report;
 use toml::{Table, Value};
 
 use crate::example::everything_on;
+use crate::searched;
 
 /// Each key with a document in which it stands.
 fn keys() -> Vec<(&'static Section, &'static Key, Table)> {
@@ -33,7 +34,7 @@ fn said(document: &Table, section: &Section, key: &Key, value: Option<&Value>) -
         None => table.remove(key.name),
     };
     let problems = |report: Report| report.problems().map(|(_, what, remedy)| (what.into(), remedy.into())).collect();
-    config::parse("proxy.toml", &document.to_string()).err().map(problems).unwrap_or_default()
+    searched::parse("proxy.toml", &document.to_string()).err().map(problems).unwrap_or_default()
 }
 
 fn tables_of(value: &mut Value) -> Vec<&mut Table> {

@@ -1,18 +1,19 @@
 //! Reports as they are shown: what they look like, and what they never show.
 
-use mailferry::config;
+use mailferry::config::Report;
 use mailferry::directory::ldap::Url;
 use mailferry::directory::template::FilterTemplate;
 
 use crate::samples::root;
+use crate::searched;
 
 fn minimal() -> String {
     std::fs::read_to_string(root().join("tests/config/valid/minimal_ldap.toml")).unwrap()
 }
 
 #[track_caller]
-fn refuse(text: &str) -> config::Report {
-    config::parse("proxy.toml", text).expect_err("refused")
+fn refuse(text: &str) -> Report {
+    searched::parse("proxy.toml", text).expect_err("refused")
 }
 
 #[test]
@@ -118,7 +119,7 @@ fn whatever_is_cut_out_of_a_file_the_answer_is_settings_or_a_reason() {
     for at in 0..text.len() {
         for len in [1, 2, 40, text.len()] {
             let cut = format!("{}{}", &text[..at], text.get(at + len..).unwrap_or_default());
-            if let Err(report) = config::parse("proxy.toml", &cut) {
+            if let Err(report) = searched::parse("proxy.toml", &cut) {
                 refused += 1;
                 assert!(report.problems().next().is_some(), "refused without a reason:\n{cut}");
                 assert!(report.to_string().starts_with("proxy.toml:"), "{report}\n{cut}");

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 
 use mailferry::config::diff::{Changes, How, NEEDS_RESTART, diff};
 use mailferry::config::reference::{Key, Kind, SECTIONS, Section};
-use mailferry::config::{self, Settings};
+use mailferry::config::Settings;
 use toml::{Table, Value};
 
 use crate::example::everything_on;
 use crate::samples::root;
+use crate::searched;
 
 const DOCS: &str = "docs/operations.md";
 
@@ -90,7 +91,7 @@ fn changed(document: &Table, before: &Settings, section: &Section, key: &Key) ->
     values.into_iter().find_map(|value| {
         let mut other = document.clone();
         find(&mut other, Some(&value));
-        let settings = config::parse("proxy.toml", &other.to_string()).ok()?;
+        let settings = searched::parse("proxy.toml", &other.to_string()).ok()?;
         (settings != *before).then(|| diff(before, &settings))
     })
 }
@@ -100,7 +101,7 @@ fn every_key_is_noticed_and_those_that_need_a_restart_are_said_to() {
     let mut unproven = Vec::new();
     for variant in ["ldap", "file"] {
         let document: Table = everything_on(variant).parse().unwrap();
-        let before = config::parse("proxy.toml", &document.to_string()).unwrap_or_else(|report| panic!("{report}"));
+        let before = searched::parse("proxy.toml", &document.to_string()).unwrap_or_else(|report| panic!("{report}"));
         let keys = SECTIONS.into_iter().flat_map(|section| section.keys.iter().map(move |key| (section, key)));
         for (section, key) in keys.filter(|(_, key)| key.only.unwrap_or("ldap") == variant) {
             let otherwise =

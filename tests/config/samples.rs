@@ -7,7 +7,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mailferry::config::{self, Report};
+use mailferry::config::Report;
+
+use crate::searched;
 
 /// Fewer files than this mean that the test looks in the wrong place.
 const VALID_MIN: usize = 3;
@@ -45,7 +47,7 @@ fn valid_samples_are_accepted() {
     let samples = samples("valid");
     assert!(samples.len() >= VALID_MIN, "only {} files", samples.len());
     for (path, text) in samples {
-        if let Err(report) = config::parse(file_name(&path), &text) {
+        if let Err(report) = searched::parse(file_name(&path), &text) {
             panic!("refused:\n{report}");
         }
     }
@@ -57,7 +59,7 @@ fn every_problem_of_the_invalid_samples_is_told_and_no_other() {
     assert!(samples.len() >= INVALID_MIN, "only {} files", samples.len());
     let mut wrong = String::new();
     for (path, text) in samples {
-        let Err(report) = config::parse(file_name(&path), &text) else {
+        let Err(report) = searched::parse(file_name(&path), &text) else {
             writeln!(wrong, "{} is accepted", path.display()).unwrap();
             continue;
         };
@@ -77,7 +79,7 @@ fn update(path: &Path, text: &str) {
         return;
     }
     let body: String = text.lines().skip_while(|l| l.starts_with(EXPECT)).map(|l| format!("{l}\n")).collect();
-    let report = |text: &str| said(&config::parse(file_name(path), text).unwrap_err());
+    let report = |text: &str| said(&searched::parse(file_name(path), text).unwrap_err());
     let blank = "#\n".repeat(report(&body).lines().count());
     fs::write(path, report(&format!("{blank}{body}")) + &body).unwrap();
 }
@@ -86,7 +88,7 @@ fn update(path: &Path, text: &str) {
 fn every_problem_comes_with_a_remedy_and_a_line_that_can_be_grepped() {
     for (path, text) in samples("invalid") {
         let name = file_name(&path);
-        let report = config::parse(name, &text).unwrap_err();
+        let report = searched::parse(name, &text).unwrap_err();
         let rendered = report.to_string();
         for (place, message, remedy) in report.problems() {
             assert!(!remedy.is_empty(), "{name}: {message}");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mailferry::config::{self, Settings};
+use mailferry::config::Settings;
 use mailferry::directory::ldap::{Bind, Scope, Url};
 use mailferry::directory::template::FilterTemplate;
 use mailferry::directory::{self, SourceSettings, cache, file, ldap};
@@ -19,10 +19,11 @@ use mailferry::usernames::{Characters, DomainRule, NodeName as OnNode, Rules};
 use mailferry::{admin, limits, privileges, session};
 
 use crate::samples::root;
+use crate::searched;
 
 fn sample(name: &str) -> Settings {
     let path = root().join("tests/config/valid").join(name);
-    config::parse("/srv/site/proxy.toml", &std::fs::read_to_string(path).unwrap()).unwrap()
+    searched::parse("/srv/site/proxy.toml", &std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 fn seconds(seconds: u64) -> Duration {

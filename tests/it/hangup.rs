@@ -36,7 +36,7 @@ async fn sighup_takes_up_a_new_file_and_a_bad_one_changes_nothing() {
 async fn the_level_of_the_log_changes_at_once() {
     let process = Process::start(FakeNode::dead().await, (500, 500)).await;
     let text = process.configuration();
-    let quiet = text.replace("\"json\"", "\"json\"\nlevel = \"error\"");
+    let quiet = text.replace("level = \"trace\"", "level = \"error\"");
     process.configure(&quiet.replace("mail.example.net", "quiet.example.net"));
     process.hang_up();
     let deadline = tokio::time::Instant::now() + DEADLINE;

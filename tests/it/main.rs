@@ -23,6 +23,8 @@ mod pop3;
 mod privileges;
 mod probes;
 mod process;
+#[path = "../program/mod.rs"]
+mod program;
 mod proxy;
 mod reload;
 mod resources;

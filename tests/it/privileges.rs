@@ -7,7 +7,6 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
-use std::process::Command;
 
 use mailferry::privileges::Account;
 use nix::unistd::User;
@@ -19,6 +18,7 @@ use tokio::time::timeout;
 use crate::client::{Client, DEADLINE};
 use crate::node::FakeNode;
 use crate::process::{Process, Way};
+use crate::program::Program;
 
 /// So many descriptors are enough for everything here.
 const DESCRIPTORS: (u32, u32) = (1_000, 1_000);
@@ -130,9 +130,9 @@ async fn started_by_somebody_else_it_stays_who_it_is() {
     let other = if me.name == "nobody" { "daemon" } else { "nobody" };
     let file = process.folder().join("other.toml");
     fs::write(&file, text.replace(&format!("user = {:?}", me.name), &format!("user = {other:?}"))).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_mailferry")).args(["run", "--config"]).arg(file).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(71) && said.contains(&format!("cannot become user {other}: ")), "{said}");
+    let done = Program::new(["run", "--config"]).arg(file).run();
+    let expected = format!("cannot become user {other}: ");
+    assert!(done.code == 71 && done.err.contains(&expected), "{}", done.err);
 }
 
 #[tokio::test]

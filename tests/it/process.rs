@@ -1,11 +1,11 @@
-//! The real program as a process of its own: for what only a process has, its memory and its descriptors.
+//! The real program as a process of its own: for what only a process has, its memory and its descriptors. Its log is at
+//! TRACE, and is searched for passwords.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::DEADLINE;
+use crate::program::{Program, Started};
 use crate::site::certificate;
 
 /// Which listener.
@@ -25,7 +26,7 @@ pub enum Way {
 }
 
 pub struct Process {
-    child: Child,
+    started: Started,
     addresses: Vec<SocketAddr>,
     tls: Arc<rustls::ClientConfig>,
     log: Arc<Mutex<Vec<String>>>,
@@ -68,7 +69,7 @@ impl Process {
             format!("[[listener]]\nprotocol = \"imap\"\naddress = \"127.0.0.1:0\"\ntls = \"{tls}\"\n{cleartext}\n")
         };
         let text = format!(
-            "[server]\nhostname = \"mail.example.net\"\nauth_failure_delay = \"1s\"\n{server}[admin]\nsocket = \"off\"\n[log]\nformat = \"json\"\n\
+            "[server]\nhostname = \"mail.example.net\"\nauth_failure_delay = \"1s\"\n{server}[admin]\nsocket = \"off\"\n[log]\nformat = \"json\"\nlevel = \"trace\"\n\
              [tls]\ncertificates = [{{ chain = \"mail.pem\", key = \"mail.key\" }}]\n{}{}{}\
              [directory]\ntype = \"file\"\npath = \"users\"\n\
              [[island]]\nname = \"a\"\ntls = \"off\"\n\
@@ -81,21 +82,15 @@ impl Process {
         fs::write(dir.path().join("proxy.toml"), text).unwrap();
         prepare(dir.path());
         let (soft, hard) = descriptors;
-        let mut child = Command::new("sh")
-            .arg("-c")
-            .arg(format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" run --config \"$1\""))
-            .arg(env!("CARGO_BIN_EXE_mailferry"))
-            .arg(dir.path().join("proxy.toml"))
-            .envs(environment.iter().copied())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let limits = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
+        let mut program = Program::through("sh", &["-c", &limits]).arg("run").arg("--config");
+        program = program.arg(dir.path().join("proxy.toml"));
+        program = environment.iter().fold(program, |program, (name, value)| program.env(name, value));
         let log = Arc::new(Mutex::new(Vec::new()));
         let page = Arc::clone(&log);
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| page.lock().unwrap().push(line)));
+        let started = program.start(move |line| page.lock().unwrap().push(line));
         let tls = mailferry::net::tls::client_config(roots).unwrap();
-        let mut process = Self { child, addresses: Vec::new(), tls, log, dir };
+        let mut process = Self { started, addresses: Vec::new(), tls, log, dir };
         process.logged(&["\"message\":\"ready\""]).await;
         let address = |line: String| line.split("\"address\":\"").nth(1)?.split('"').next()?.parse().ok();
         let all = process.lines(&["\"message\":\"listening\""]).into_iter().filter_map(address);
@@ -125,7 +120,7 @@ impl Process {
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
-        let process = rustix::process::Pid::from_raw(self.child.id() as i32).unwrap();
+        let process = rustix::process::Pid::from_raw(self.started.child.id() as i32).unwrap();
         rustix::process::kill_process(process, signal).unwrap();
     }
 
@@ -154,12 +149,12 @@ impl Process {
     /// Stops it as the system does, and waits until it has.
     pub fn stop(&mut self) -> ExitStatus {
         self.terminate();
-        self.child.wait().unwrap()
+        self.started.child.wait().unwrap()
     }
 
     /// The values of this field, of each thread once.
     pub fn of_threads(&self, field: &str) -> BTreeSet<String> {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let threads = fs::read_dir(format!("/proc/{}/task", self.started.child.id())).unwrap();
         let value = |thread: std::io::Result<fs::DirEntry>| {
             let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
             let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap().to_owned();
@@ -228,7 +223,7 @@ impl Process {
 
     /// Leaves it with the descriptors that it has, and not one more.
     pub fn take_descriptors(&self) {
-        let all = format!("/proc/{}/fd", self.child.id());
+        let all = format!("/proc/{}/fd", self.started.child.id());
         let lowest_free = (0..).find(|number| fs::symlink_metadata(format!("{all}/{number}")).is_err());
         self.limit_descriptors(lowest_free.unwrap());
     }
@@ -241,24 +236,17 @@ impl Process {
     fn limit_descriptors(&self, soft: u64) {
         use rustix::process::{Pid, Resource, Rlimit, prlimit};
         let limit = Rlimit { current: Some(soft), maximum: Some(1_000) };
-        prlimit(Pid::from_raw(self.child.id() as i32), Resource::Nofile, limit).unwrap();
+        prlimit(Pid::from_raw(self.started.child.id() as i32), Resource::Nofile, limit).unwrap();
     }
 
     /// Descriptors that are open.
     pub fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+        fs::read_dir(format!("/proc/{}/fd", self.started.child.id())).unwrap().count()
     }
 
     fn status(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.started.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -8,6 +8,8 @@ mod load;
 mod losing;
 mod moving;
 mod outages;
+#[path = "../program/mod.rs"]
+mod program;
 mod reading;
 mod refusing;
 mod secrets;

@@ -110,7 +110,7 @@ impl Site {
     pub(crate) fn without_ferry() -> Self {
         refuse_to_skip();
         let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/site.sh"))
-            .env("MAILFERRY", env!("CARGO_BIN_EXE_mailferry"))
+            .env("MAILFERRY", crate::program::PATH)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

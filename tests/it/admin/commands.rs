@@ -1,8 +1,6 @@
 //! Commands that look: what they print, and the codes with which they end.
 
-use std::process::Command;
-
-use super::site::{Folder, done, site};
+use super::site::{Folder, Program, done, site};
 
 #[tokio::test]
 async fn status_shows_the_whole_on_one_screen() {
@@ -216,11 +214,9 @@ async fn without_a_mailferry_the_code_is_69_and_without_permission_77() {
         return;
     }
     // Somebody else: a folder on the way is only root's, as is the socket's group.
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_mailferry"), "status"]);
     std::fs::set_permissions(folder.path(""), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    command.arg("--socket").arg(folder.path("admin.sock"));
-    let refused = done(command).await;
+    let somebody = Program::through("setpriv", &["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    let refused = done(somebody.arg("status").arg("--socket").arg(folder.path("admin.sock"))).await;
     assert_eq!(refused.code, 77, "{}", refused.err);
     assert!(refused.err.contains("not permitted: only root, mailferry's user and its group"), "{}", refused.err);
 }
@@ -246,11 +242,7 @@ async fn completions_and_man_pages_know_every_command() {
         "completions",
         "man",
     ];
-    let mailferry = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mailferry"));
-        command.args(arguments);
-        done(command)
-    };
+    let mailferry = |arguments: &[&str]| done(Program::new(arguments));
     for shell in ["bash", "zsh", "fish"] {
         let script = mailferry(&["completions", shell]).await.said();
         for command in commands {

@@ -134,6 +134,7 @@ async fn flush_makes_the_next_login_ask_again() {
 #[tokio::test]
 async fn levels_change_while_it_runs_and_no_library_is_ever_heard() {
     let (_left, _right, folder) = site().await;
+    folder.replace("level = \"trace\"\n", "");
     let running = folder.run().await;
     assert_eq!(running.command(&["logs-level"]).await.said(), "all  info\n");
     running.log_in("alice").await;

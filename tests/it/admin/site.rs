@@ -1,10 +1,10 @@
-//! A mailferry as a process, with two nodes on island `a` and one on `b`, and its commands.
+//! A mailferry as a process, with two nodes on island `a` and one on `b`, and its commands. Its log is at TRACE, and is
+//! searched for passwords, as all that the commands say.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::client::{Client, DEADLINE};
 use crate::node::FakeNode;
+use crate::program::Started;
+pub(crate) use crate::program::{Done, Program};
 
 /// The folder of a site, which outlives its process.
 pub struct Folder(TempDir);
@@ -30,7 +32,7 @@ impl Folder {
         let dir = TempDir::new().unwrap();
         fs::write(dir.path().join("users"), "alice a\nalina a\nbob b\n").unwrap();
         let text = format!(
-            "[server]\nhostname = \"mail.example.net\"\n[admin]\n{admin}[log]\nformat = \"json\"\n\
+            "[server]\nhostname = \"mail.example.net\"\n[admin]\n{admin}[log]\nformat = \"json\"\nlevel = \"trace\"\n\
              [[listener]]\nprotocol = \"imap\"\naddress = \"127.0.0.1:0\"\ntls = \"off\"\ncleartext_login = true\n\
              [directory]\ntype = \"file\"\npath = \"users\"\n\
              [[island]]\nname = \"a\"\ntls = \"off\"\nfail_back = \"manual\"\ndisconnect_spread = \"1s\"\nnodes = [\n\
@@ -56,24 +58,17 @@ impl Folder {
         fs::write(self.path("proxy.toml"), text.replace(old, new)).unwrap();
     }
 
-    fn start(&self) -> (Child, Log) {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mailferry"))
-            .args(["run", "--config"])
-            .arg(self.path("proxy.toml"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    fn start(&self) -> (Started, Log) {
         let log = Arc::new(Mutex::new(Vec::new()));
         let page = Arc::clone(&log);
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| page.lock().unwrap().push(line)));
-        (child, Log(log))
+        let program = Program::new(["run", "--config"]).arg(self.path("proxy.toml"));
+        (program.start(move |line| page.lock().unwrap().push(line)), Log(log))
     }
 
     /// A mailferry that serves.
     pub async fn run(&self) -> Running<'_> {
-        let (child, log) = self.start();
-        let mut running = Running { folder: self, child, log, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
+        let (started, log) = self.start();
+        let mut running = Running { folder: self, started, log, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
         running.log.line(&["\"message\":\"ready\""]).await;
         let line = running.log.line(&["\"message\":\"listening\""]).await;
         running.address = line.split("\"address\":\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
@@ -82,49 +77,22 @@ impl Folder {
 
     /// One that does not come to serve: its exit code and all that it said.
     pub async fn fail(&self) -> (Option<i32>, String) {
-        let (child, log) = self.start();
-        let mut running = Running { folder: self, child, log, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
-        let status = ended(&mut running.child).await;
+        let (started, log) = self.start();
+        let mut running = Running { folder: self, started, log, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
+        let status = ended(&mut running.started.child).await;
         running.log.line(&[""]).await;
         (status.code(), running.log.lines(&[]).join("\n"))
     }
 
     /// A command with this folder's socket.
     pub async fn command(&self, arguments: &[&str]) -> Done {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mailferry"));
-        command.args(arguments).arg("--config").arg(self.path("proxy.toml"));
-        done(command).await
-    }
-}
-
-/// What a command came to.
-#[derive(Debug)]
-pub struct Done {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
-}
-
-impl Done {
-    #[track_caller]
-    pub fn json(&self) -> serde_json::Value {
-        assert_eq!((self.code, self.err.as_str()), (0, ""), "{}", self.out);
-        serde_json::from_str(&self.out).unwrap()
-    }
-
-    /// Its output, of a command that succeeded without a word of warning.
-    #[track_caller]
-    pub fn said(self) -> String {
-        assert_eq!((self.code, self.err.as_str()), (0, ""), "{}", self.out);
-        self.out
+        done(Program::new(arguments).arg("--config").arg(self.path("proxy.toml"))).await
     }
 }
 
 /// Runs a command to its end, beside the nodes of this process.
-pub async fn done(mut command: Command) -> Done {
-    let output = spawn_blocking(move || command.stdin(Stdio::null()).output().unwrap()).await.unwrap();
-    let text = |octets| String::from_utf8(octets).unwrap();
-    Done { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+pub async fn done(program: Program) -> Done {
+    spawn_blocking(move || program.run()).await.unwrap()
 }
 
 /// What a process logs.
@@ -159,7 +127,7 @@ impl Log {
 /// A mailferry that serves. Dropping it kills it.
 pub struct Running<'a> {
     folder: &'a Folder,
-    child: Child,
+    started: Started,
     pub log: Log,
     pub address: SocketAddr,
 }
@@ -174,7 +142,7 @@ impl Running<'_> {
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.started.child.id()
     }
 
     /// A client that has logged in.
@@ -188,21 +156,14 @@ impl Running<'_> {
 
     /// Lets it stop as an init system does.
     pub async fn stop(mut self) -> ExitStatus {
-        kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), Signal::TERM).unwrap();
-        ended(&mut self.child).await
+        kill_process(Pid::from_raw(self.started.child.id() as i32).unwrap(), Signal::TERM).unwrap();
+        ended(&mut self.started.child).await
     }
 
     /// Ends it with nothing said and nothing tidied up.
     pub async fn kill(mut self) {
-        self.child.kill().unwrap();
-        ended(&mut self.child).await;
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.started.child.kill().unwrap();
+        ended(&mut self.started.child).await;
     }
 }
 
