@@ -371,7 +371,7 @@ fn r_log_01_no_password_of_a_file_is_said_by_any_command_at_any_level() {
     for heard in passwords {
         heard.recv_timeout(Duration::from_secs(60)).expect("the password was not used");
     }
-    for (signal, words) in [(Signal::HUP, "reload"), (Signal::TERM, " stopped")] {
+    for (signal, words) in [(Signal::HUP, " reloaded"), (Signal::TERM, " stopped")] {
         kill_process(Pid::from_child(&started.child), signal).unwrap();
         heard(&said, words);
     }
