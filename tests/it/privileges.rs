@@ -110,7 +110,7 @@ async fn started_by_root_it_becomes_the_user_keeps_one_right_and_serves() {
     logs_in(TcpStream::connect(door).await.unwrap()).await;
     let mut client = Client::tls(process.address(Way::Tls), process.client_tls()).await;
     client.line().await;
-    assert!(client.command("a", "LOGIN alice secret").await.starts_with("a OK "));
+    assert!(client.command("a", "LOGIN alice shut-in-Pa55").await.starts_with("a OK "));
     assert!(process.stop().success());
     let kept = fs::metadata(process.folder().join("kept/routes")).expect("routes were not kept");
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&kept), nobody.uid);
