@@ -55,7 +55,7 @@ fn low_port() -> SocketAddr {
 
 async fn logs_in(socket: TcpStream) {
     let mut socket = BufReader::new(socket);
-    socket.write_all(b"a LOGIN alice secret\r\n").await.unwrap();
+    socket.write_all(b"a LOGIN alice shut-in-Pa55\r\n").await.unwrap();
     let (mut line, mut said) = (String::new(), Vec::new());
     while !line.starts_with("a ") {
         line.clear();
