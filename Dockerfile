@@ -19,8 +19,10 @@ COPY --from=builder /src/target/release/mailferry /usr/bin/mailferry
 # A number, so that who starts it can see that it is not root.
 USER 10143:10143
 EXPOSE 143 993 110 995
-# Whether it greets. On a port where the greeting comes in clear text: tls = "starttls" or "off".
-ENV MAILFERRY_HEALTH_PORT=143
-HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/$MAILFERRY_HEALTH_PORT && read -r -t 4 greeting <&3 && [[ $greeting == '* OK'* || $greeting == '+OK'* ]]"]
+# Whether it lives: it answers its operators' socket. `mailferry ready` says whether it wants new clients, which a mailferry
+# that is stopping does not; it is well all the same.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["mailferry", "status"]
+# Lets the sessions end, for `drain_delay` and `drain_timeout`: the engine has to wait for so long, and 10 seconds.
+STOPSIGNAL SIGTERM
 ENTRYPOINT ["mailferry"]
 CMD ["run", "--config", "/etc/mailferry/proxy.toml"]

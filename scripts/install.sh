@@ -67,6 +67,7 @@ look_for_test_parts() {
     need python3 command -v python3
     need g++ a_cxx_program_compiles # for the fuzzer's own library
     need haproxy command -v haproxy
+    need systemd command -v systemd-analyze # looks at the units; nothing of it runs
     need iproute2 command -v ip # a network of its own for each benchmark
     need chromium command -v chromium # for the status page, and what drives it
     need chromium-driver command -v chromedriver

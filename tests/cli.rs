@@ -8,6 +8,7 @@ mod program;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -341,6 +342,33 @@ fn help_teaches_the_three_commands_and_their_exit_codes() {
     }
     let help = Program::new(["route", "--help"]).run().said();
     assert!(help.contains("all nodes count as healthy"), "what it cannot know: {help}");
+}
+
+/// What a health check hears of a mailferry that answers like this.
+fn is_ready(answer: &'static str) -> (i32, String, String) {
+    let folder = TempDir::new().unwrap();
+    let socket = folder.path().join("admin.sock");
+    let server = UnixListener::bind(&socket).unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut client, _) = server.accept().unwrap();
+        let mut asked = [0; 1024];
+        let len = client.read(&mut asked).unwrap();
+        client.write_all(answer.as_bytes()).unwrap();
+        String::from_utf8_lossy(&asked[..len]).into_owned()
+    });
+    let Done { code, out, err } = Program::new(["ready", "--socket"]).arg(&socket).run();
+    assert!(server.join().unwrap().starts_with("GET /readyz HTTP/1.1\r\n"));
+    (code, out, err)
+}
+
+#[test]
+fn ready_tells_health_checks_whether_clients_are_wanted() {
+    let head = "Content-Type: application/json\r\nConnection: close\r\n";
+    let yes = format!("HTTP/1.1 200 OK\r\n{head}Content-Length: 11\r\n\r\n{{\"ok\":true}}");
+    let no = format!("HTTP/1.1 503 Service Unavailable\r\n{head}Content-Length: 12\r\n\r\n{{\"ok\":false}}");
+    assert_eq!(is_ready(yes.leak()), (0, "ready\n".to_owned(), String::new()));
+    let (code, out, err) = is_ready(no.leak());
+    assert!((code, out.as_str()) == (70, "") && err.contains("503"), "{err}");
 }
 
 /// Both files are read at the start and at a reload, one password goes to the LDAP server, which refuses it, the other one

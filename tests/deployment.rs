@@ -71,7 +71,8 @@ fn what_is_said_of_the_unit_is_true() {
     let clients = unit.split("a tenth: ").nth(1).unwrap().split(" clients").next().unwrap();
     assert!(text.replace('\n', " ").contains(&format!("enough for {clients} clients")), "{clients}");
     let image = fs::read_to_string("Dockerfile").unwrap();
-    assert!(image.contains("MAILFERRY_HEALTH_PORT=143") && text.contains("`MAILFERRY_HEALTH_PORT` (143)"));
+    assert!(image.contains("[\"mailferry\", \"status\"]") && text.contains("The health check is `mailferry status`"));
     assert!(image.contains("USER 10143") && text.contains("user 10143"));
     assert!(text.contains("/usr/share/doc/mailferry/examples/proxy.toml"));
+    assert!(unit.contains("\nTimeoutStopSec=5min\n") && text.contains("the unit's five minutes"));
 }

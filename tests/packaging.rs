@@ -16,11 +16,18 @@ use mailferry::config;
 
 use program::Program;
 
+const SERVICE: &str = "packaging/mailferry.service";
+const SOCKET: &str = "packaging/socket/mailferry.socket";
+
 /// The values of each key of a unit, in their order. A section is part of the key: `Service.User`.
 fn unit() -> BTreeMap<String, Vec<String>> {
+    keys(SERVICE)
+}
+
+fn keys(unit: &str) -> BTreeMap<String, Vec<String>> {
     let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut section = String::new();
-    for line in fs::read_to_string("packaging/mailferry.service").unwrap().lines() {
+    for line in fs::read_to_string(unit).unwrap().lines() {
         if let Some(name) = line.strip_prefix('[') {
             section = name.trim_end_matches(']').to_owned();
         } else if let Some((key, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
@@ -188,26 +195,108 @@ fn the_image_runs_the_same_as_another_user_than_root() {
     assert!(example.listeners.iter().all(|listener| ports.contains(&listener.address.port())));
 }
 
-/// The health check's own words, on a port that greets and on those that do not.
+/// The health check's own words, in a mailferry's place and in nobody's.
 #[test]
-fn the_images_health_check_hears_whether_there_is_a_greeting() {
+fn the_images_health_check_asks_whether_it_lives() {
     let image = image();
     let check = image.iter().find(|line| line.starts_with("HEALTHCHECK ")).unwrap();
     let words: toml::Table = format!("words = {}", check.split_once("CMD ").unwrap().1).parse().unwrap();
     let words: Vec<&str> = words["words"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
-    let healthy = |answer: &'static [u8]| {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port().to_string();
-        let server = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            std::io::Write::write_all(&mut stream, answer).unwrap();
-        });
-        let status = Command::new(words[0]).args(&words[1..]).env("MAILFERRY_HEALTH_PORT", port).status().unwrap();
-        server.join().unwrap();
-        status.success()
+    assert_eq!((words[0], image.iter().any(|line| line == "STOPSIGNAL SIGTERM")), ("mailferry", true));
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("admin.sock");
+    let asked = || Program::new(&words[1..]).arg("--socket").arg(&socket).run().code;
+    assert_eq!(asked(), 69);
+    // It takes the question and never answers: not alive. Docker does not wait longer than this either.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    assert_eq!(asked(), 69);
+}
+
+#[test]
+fn the_sockets_are_those_of_the_example_and_nothing_enables_or_restarts_them() {
+    let sockets = keys(SOCKET);
+    let example = config::parse("proxy.toml", &fs::read_to_string("proxy.toml.example").unwrap()).unwrap();
+    let mut listeners: Vec<_> = example.listeners.iter().map(|listener| listener.address.to_string()).collect();
+    listeners.sort();
+    assert_eq!(sockets["Socket.ListenStream"], listeners);
+    assert_eq!(sockets["Socket.BindIPv6Only"], ["both"]);
+    let backlog = fs::read_to_string("src/net/listen.rs").unwrap();
+    assert!(backlog.contains(&format!("const BACKLOG: i32 = {};", sockets["Socket.Backlog"][0])));
+    // All else mailferry sets on what it gets.
+    let keys: Vec<_> = sockets.keys().filter(|key| key.starts_with("Socket.")).collect();
+    assert_eq!(keys.len(), 3, "{keys:?}");
+    assert!(assets().contains(&(SOCKET.into(), "usr/lib/systemd/system/".into())));
+    let scripts = deb()["systemd-units"]["unit-scripts"].as_str().unwrap().to_owned();
+    assert!(!Path::new(&scripts).join("mailferry.socket").exists(), "cargo-deb would restart it with each upgrade");
+    let prerm = fs::read_to_string("packaging/deb/prerm").unwrap();
+    assert!(prerm.find("systemctl stop mailferry.socket").unwrap() < prerm.find("#DEBHELPER#").unwrap());
+    let postrm = fs::read_to_string("packaging/deb/postrm").unwrap();
+    assert!(postrm.contains(&format!("/etc/systemd/system/{}.wants/mailferry.socket", sockets["Install.WantedBy"][0])));
+}
+
+/// What the package's script has the program write, and where the package takes it from.
+#[test]
+fn the_package_has_a_man_page_for_each_command_and_completions_for_three_shells() {
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(program::PATH, folder.path().join("mailferry")).unwrap();
+    let status = Command::new("packaging/pages.sh").arg(folder.path()).status().unwrap();
+    assert!(status.success());
+    let man = |name: &str| fs::read_to_string(folder.path().join("man").join(format!("{name}.1"))).unwrap();
+    let help = Program::new(["--help"]).run().said();
+    let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let commands: Vec<_> = commands.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
+    let commands = commands.into_iter().filter(|name| !name.is_empty() && *name != "help");
+    let pages: Vec<_> = commands.map(|name| man(&format!("mailferry-{name}"))).chain([man("mailferry")]).collect();
+    assert!(pages.len() > 15, "{}", pages.len());
+    assert!(pages.iter().all(|page| page.contains(".TH mailferry") && page.contains(".SH SYNOPSIS")));
+    for (file, to) in [
+        ("man/*.1", "usr/share/man/man1/"),
+        ("completions/mailferry", "usr/share/bash-completion/completions/"),
+        ("completions/_mailferry", "usr/share/zsh/vendor-completions/"),
+        ("completions/mailferry.fish", "usr/share/fish/vendor_completions.d/"),
+    ] {
+        assert!(assets().contains(&(format!("target/release/{file}"), to.to_owned())), "{file}: {:?}", assets());
+        let words = || fs::read_to_string(folder.path().join(file)).unwrap();
+        assert!(file.ends_with("*.1") || (words().contains("logs-level") && words().contains("mailferry")), "{file}");
+    }
+    let script = folder.path().join("completions/mailferry");
+    assert!(Command::new("bash").arg("-n").arg(script).status().unwrap().success());
+    let build = fs::read_to_string("packaging/build-deb.sh").unwrap();
+    assert!(build.find("packaging/pages.sh").unwrap() < build.find("cargo deb ").unwrap());
+}
+
+/// By systemd itself, where there is one; with `REQUIRE_REAL=1` there must be.
+#[test]
+fn systemd_takes_the_units_and_finds_the_service_well_shut_in() {
+    let analyze = |arguments: &[&str]| {
+        let output = Command::new("systemd-analyze").args(arguments).output().ok()?;
+        let said = [output.stdout, output.stderr].concat();
+        Some((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
     };
-    assert!(healthy(b"* OK [CAPABILITY IMAP4rev1] ready\r\n") && healthy(b"+OK ready\r\n"));
-    assert!(!healthy(b"* BYE [UNAVAILABLE] full\r\n") && !healthy(b"-ERR [SYS/TEMP] full\r\n") && !healthy(b""));
-    let closed = Command::new(words[0]).args(&words[1..]).env("MAILFERRY_HEALTH_PORT", "1").output().unwrap();
-    assert!(!closed.status.success());
+    if analyze(&["--version"]).is_none() {
+        assert!(std::env::var_os("REQUIRE_REAL").is_none(), "systemd-analyze is not installed");
+        println!("skipped: systemd-analyze is not installed");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let units = folder.path().join("usr/lib/systemd/system");
+    fs::create_dir_all(&units).unwrap();
+    for unit in [SERVICE, SOCKET] {
+        fs::copy(unit, units.join(Path::new(unit).file_name().unwrap())).unwrap();
+    }
+    for (program, of) in [("usr/bin/mailferry", program::PATH), ("bin/sh", "/bin/sh")] {
+        let path = folder.path().join(program);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::copy(of, path).unwrap();
+    }
+    let root = format!("--root={}", folder.path().display());
+    let units_named = ["mailferry.service", "mailferry.socket"];
+    let verify = [&["verify", &root, "--man=no", "--recursive-errors=no"][..], &units_named].concat();
+    let (_, said) = analyze(&verify).unwrap();
+    // The one line of systemd before 253, which does not know notify-reload.
+    let said: Vec<_> = said.lines().filter(|line| !line.ends_with(": notify-reload")).collect();
+    assert!(said.is_empty(), "{said:#?}");
+    let service = units.join("mailferry.service");
+    let (is_safe, said) = analyze(&["security", "--offline=yes", "--threshold=20", service.to_str().unwrap()]).unwrap();
+    assert!(is_safe && said.contains("Overall exposure level"), "{said}");
 }

@@ -11,6 +11,7 @@ mod levels;
 mod node;
 mod pages;
 mod print;
+mod ready;
 mod reload;
 mod remote;
 mod route;
@@ -131,6 +132,15 @@ enum Command {
     /// How a running mailferry does: version, sessions, logins, islands in short, directory, cache.
     #[command(after_help = EXIT_CODES)]
     Status {
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Whether a running mailferry wants new clients, for health checks.
+    ///
+    /// One that is stopping does not, and is well all the same: `status` says whether it lives.
+    ///
+    /// Exit codes: 0 it does, 70 it does not, 69 no mailferry listens there, 77 not permitted, 2 wrong arguments.
+    Ready {
         #[command(flatten)]
         asking: Asking,
     },
@@ -267,6 +277,7 @@ pub fn main(threads_may_begin: impl FnOnce()) -> ExitCode {
         Command::Route { user, listener, config, json } => route::route(&user, listener, &config, json),
         Command::Import(proxy) => Ok(import::command::run(&proxy)),
         Command::Status { asking } => status::status(&asking),
+        Command::Ready { asking } => ready::ready(&asking),
         Command::Islands { asking } => islands::islands(&asking),
         Command::Sessions { which, asking } => sessions::sessions(which, &asking),
         Command::Top { look, asking } => top::top(&look, &asking),
