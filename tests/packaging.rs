@@ -17,7 +17,7 @@ use mailferry::config;
 use program::Program;
 
 const SERVICE: &str = "packaging/mailferry.service";
-const SOCKET: &str = "packaging/socket/mailferry.socket";
+const SOCKET: &str = "packaging/mailferry.socket";
 
 /// The values of each key of a unit, in their order. A section is part of the key: `Service.User`.
 fn unit() -> BTreeMap<String, Vec<String>> {
@@ -225,13 +225,17 @@ fn the_sockets_are_those_of_the_example_and_nothing_enables_or_restarts_them() {
     // All else mailferry sets on what it gets.
     let keys: Vec<_> = sockets.keys().filter(|key| key.starts_with("Socket.")).collect();
     assert_eq!(keys.len(), 3, "{keys:?}");
-    assert!(assets().contains(&(SOCKET.into(), "usr/lib/systemd/system/".into())));
-    let scripts = deb()["systemd-units"]["unit-scripts"].as_str().unwrap().to_owned();
-    assert!(!Path::new(&scripts).join("mailferry.socket").exists(), "cargo-deb would restart it with each upgrade");
-    let prerm = fs::read_to_string("packaging/deb/prerm").unwrap();
+    // Of the units beside each other, cargo-deb takes all. What it would write restarts both.
+    let units = &deb()["systemd-units"];
+    assert!(Path::new(units["unit-scripts"].as_str().unwrap()).join("mailferry.socket").exists());
+    assert_eq!(
+        ["enable", "start", "restart-after-upgrade", "stop-on-upgrade"].map(|key| units[key].as_bool()),
+        [Some(false); 4]
+    );
+    let script = |name: &str| fs::read_to_string(format!("packaging/deb/{name}")).unwrap();
+    assert!(script("postinst").contains("deb-systemd-invoke try-restart mailferry.service >"));
+    let prerm = script("prerm");
     assert!(prerm.find("systemctl stop mailferry.socket").unwrap() < prerm.find("#DEBHELPER#").unwrap());
-    let postrm = fs::read_to_string("packaging/deb/postrm").unwrap();
-    assert!(postrm.contains(&format!("/etc/systemd/system/{}.wants/mailferry.socket", sockets["Install.WantedBy"][0])));
 }
 
 /// What the package's script has the program write, and where the package takes it from.
@@ -241,7 +245,10 @@ fn the_package_has_a_man_page_for_each_command_and_completions_for_three_shells(
     std::os::unix::fs::symlink(program::PATH, folder.path().join("mailferry")).unwrap();
     let status = Command::new("packaging/pages.sh").arg(folder.path()).status().unwrap();
     assert!(status.success());
-    let man = |name: &str| fs::read_to_string(folder.path().join("man").join(format!("{name}.1"))).unwrap();
+    let man = |name: &str| {
+        let path = folder.path().join(format!("man/{name}.1.gz"));
+        String::from_utf8(Command::new("gzip").arg("-dc").arg(path).output().unwrap().stdout).unwrap()
+    };
     let help = Program::new(["--help"]).run().said();
     let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let commands: Vec<_> = commands.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
@@ -250,14 +257,14 @@ fn the_package_has_a_man_page_for_each_command_and_completions_for_three_shells(
     assert!(pages.len() > 15, "{}", pages.len());
     assert!(pages.iter().all(|page| page.contains(".TH mailferry") && page.contains(".SH SYNOPSIS")));
     for (file, to) in [
-        ("man/*.1", "usr/share/man/man1/"),
+        ("man/*.1.gz", "usr/share/man/man1/"),
         ("completions/mailferry", "usr/share/bash-completion/completions/"),
         ("completions/_mailferry", "usr/share/zsh/vendor-completions/"),
         ("completions/mailferry.fish", "usr/share/fish/vendor_completions.d/"),
     ] {
         assert!(assets().contains(&(format!("target/release/{file}"), to.to_owned())), "{file}: {:?}", assets());
         let words = || fs::read_to_string(folder.path().join(file)).unwrap();
-        assert!(file.ends_with("*.1") || (words().contains("logs-level") && words().contains("mailferry")), "{file}");
+        assert!(file.ends_with(".gz") || (words().contains("logs-level") && words().contains("mailferry")), "{file}");
     }
     let script = folder.path().join("completions/mailferry");
     assert!(Command::new("bash").arg("-n").arg(script).status().unwrap().success());

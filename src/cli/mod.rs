@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use self::client::Asking;
@@ -266,6 +266,11 @@ enum Command {
         #[arg(value_name = "FOLDER")]
         folder: Option<PathBuf>,
     },
+}
+
+/// What the command line takes, for those who check examples of it.
+pub fn definition() -> clap::Command {
+    Arguments::command()
 }
 
 /// Runs the command line and says with which code the process ends. There must be one thread until `threads_may_begin` is

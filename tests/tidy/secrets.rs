@@ -19,13 +19,14 @@ use Searched::{By, Only};
 
 /// Every binary of tests. A new one that calls code of ours with a password or token begins a search, before anything
 /// else: `testkit::log::Search::everywhere`. One that starts the program needs nothing but `tests/program`.
-const BINARIES: [(&str, Searched); 14] = [
+const BINARIES: [(&str, Searched); 15] = [
     ("adversity", By("Search::everywhere(", &["tests/adversity/world.rs"])),
     ("cli", Only(&["testkit"], "it starts the program only")),
     ("config", By("Search::everywhere(", &["tests/config/searched.rs"])),
     ("dependencies", Only(&[], "it reads the lock file")),
     ("deployment", Only(&["config"], "the texts of the documentation name files of passwords and hold none")),
     ("directory", By("Search::everywhere(", &["tests/directory.rs"])),
+    ("docs", Only(&["cli", "config"], "the same, and the command line is asked for what it takes and not run")),
     ("import", Only(&["import", "config", "directory", "testkit"], "the passwords' places in its files are empty")),
     ("it", By("program::search(", &["tests/it/site.rs"])),
     ("packaging", Only(&["config", "testkit"], "it starts the program, and reads the example, which holds none")),
