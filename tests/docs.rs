@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! <!-- example: shown by `name_of_a_test` -->    a test has this output, or these lines, before it
+//! <!-- example: run by `FILE` -->                 a script of the tree runs the commands, which check themselves
 //! <!-- example: not run, REASON -->              nothing can have it before it, and why
 //! ```
 //!
@@ -67,9 +68,11 @@ fn every_word_before_an_example_names_tests_that_exist_or_a_reason() {
         for (line, word) in page.words() {
             let names: Vec<_> = word.split('`').skip(1).step_by(2).collect();
             let missing: Vec<_> = names.iter().filter(|name| !tests.contains(&format!("fn {name}("))).collect();
+            let runs = |file: &&str| pages::root().join(file).is_file();
             let is_one = match word.split_once(' ').unwrap_or((word, "")) {
                 ("shown", rest) => rest.starts_with("by `") && missing.is_empty(),
-                ("not", rest) => rest.strip_prefix("run, ").is_some_and(|reason| reason.len() >= 10),
+                ("run", rest) => rest.starts_with("by `") && names.iter().all(runs),
+                ("not", rest) => rest.strip_prefix("run, ").is_some_and(|reason| reason.len() > 8),
                 _ => false,
             };
             if !is_one {

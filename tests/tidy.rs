@@ -275,6 +275,7 @@ fn the_session_reads_as_a_straight_line() {
 
 #[test]
 fn the_readme_fits_on_a_few_screens() {
-    let lines = fs::read_to_string("README.md").unwrap().lines().count();
+    let text = fs::read_to_string("README.md").unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with("<!-- ")).count();
     assert!(lines <= 150, "README.md has {lines} lines");
 }

@@ -1,4 +1,4 @@
-//! docs/configuration.md: what stands between its markers is written by the code. `UPDATE_DOCS=1` rewrites it.
+//! docs/configuration.md and README.md: what stands between its markers is written by the code. `UPDATE_DOCS=1` rewrites it.
 
 use std::fmt::Write as _;
 
@@ -10,17 +10,34 @@ use crate::samples::root;
 use crate::searched;
 
 const DOCS: &str = "docs/configuration.md";
+const README: &str = "README.md";
 
 #[test]
 fn the_documentation_is_what_the_code_says() {
-    let path = root().join(DOCS);
+    let sample = std::fs::read_to_string(root().join("tests/config/invalid/documentation.toml")).unwrap();
+    let sample: Vec<_> = sample.lines().skip_while(|line| line.starts_with("# expect: ")).collect();
+    let generate = |page: &str| replace(&replace(page, "keys", &keys()), "check", &check(&sample.join("\n")));
+    up_to_date(DOCS, generate);
+    // Its own configuration, with two mistakes.
+    let readme = std::fs::read_to_string(root().join(README)).unwrap();
+    let spoilt = configurations(&readme)[0].replace("hostname", "hostnam").replace(":995\"", ":995\"\ntls = \"off\"");
+    up_to_date(README, |page| replace(page, "check", &format!("{}\n", check(&spoilt).trim())));
+}
+
+fn up_to_date(name: &str, generate: impl FnOnce(&str) -> String) {
+    let path = root().join(name);
     let written = std::fs::read_to_string(&path).unwrap();
-    let generated = replace(&replace(&written, "keys", &keys()), "check", &check());
+    let generated = generate(&written);
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, &generated).unwrap();
     } else {
-        assert!(written == generated, "{DOCS} is out of date: run this test with UPDATE_DOCS=1");
+        assert!(written == generated, "{name} is out of date: run this test with UPDATE_DOCS=1");
     }
+}
+
+/// The configurations that a page shows.
+fn configurations(page: &str) -> Vec<&str> {
+    page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect()
 }
 
 #[test]
@@ -41,8 +58,8 @@ fn the_documented_routes_file_is_one() {
 
 #[test]
 fn the_readme_shows_a_configuration_that_works() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let blocks: Vec<&str> = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let readme = std::fs::read_to_string(root().join(README)).unwrap();
+    let blocks = configurations(&readme);
     assert_eq!(blocks.len(), 1);
     let settings = searched::parse("README.md", blocks[0]).unwrap_or_else(|report| panic!("{report}"));
     assert_eq!(settings.islands[0].nodes.len(), 2);
@@ -51,16 +68,14 @@ fn the_readme_shows_a_configuration_that_works() {
 /// The document with the part between two markers replaced.
 fn replace(document: &str, part: &str, content: &str) -> String {
     let (begin, end) = (format!("<!-- begin: {part} -->\n"), format!("<!-- end: {part} -->\n"));
-    let (head, rest) = document.split_once(&begin).unwrap_or_else(|| panic!("{DOCS} has no {begin}"));
-    let (_, tail) = rest.split_once(&end).unwrap_or_else(|| panic!("{DOCS} has no {end}"));
+    let (head, rest) = document.split_once(&begin).unwrap_or_else(|| panic!("no {begin}"));
+    let (_, tail) = rest.split_once(&end).unwrap_or_else(|| panic!("no {end}"));
     format!("{head}{begin}{content}{end}{tail}")
 }
 
 /// A real report.
-fn check() -> String {
-    let sample = std::fs::read_to_string(root().join("tests/config/invalid/documentation.toml")).unwrap();
-    let text: Vec<_> = sample.lines().skip_while(|line| line.starts_with("# expect: ")).collect();
-    let report = searched::parse("/etc/mailferry/proxy.toml", &text.join("\n")).unwrap_err();
+fn check(text: &str) -> String {
+    let report = searched::parse("/etc/mailferry/proxy.toml", text).unwrap_err();
     format!("\n```console\n$ mailferry check\n{report}```\n\n")
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use mailferry::config::reference::{Absent, Form, Key, SECTIONS, Section};
 use mailferry::config::Settings;
+use mailferry::config::reference::{Absent, Form, Key, SECTIONS, Section};
 
 use crate::samples::root;
 use crate::searched;

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use mailferry::config::reference::{self, Absent, Key, Kind, SECTIONS, Section};
 use mailferry::config::Report;
+use mailferry::config::reference::{self, Absent, Key, Kind, SECTIONS, Section};
 use toml::{Table, Value};
 
 use crate::example::everything_on;

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
+use mailferry::config::Settings;
 use mailferry::config::diff::{Changes, How, NEEDS_RESTART, diff};
 use mailferry::config::reference::{Key, Kind, SECTIONS, Section};
-use mailferry::config::Settings;
 use toml::{Table, Value};
 
 use crate::example::everything_on;

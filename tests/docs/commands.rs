@@ -9,8 +9,24 @@ use crate::pages::{Block, all, root};
 
 /// Programs of the system, which are not ours to prove.
 const OF_THE_SYSTEM: [&str; 18] = [
-    "awk", "cargo", "chgrp", "chmod", "cp", "curl", "docker", "dpkg", "echo", "grep", "install", "journalctl", "kill",
-    "mysql", "openssl", "socat", "sysctl", "tr",
+    "awk",
+    "cargo",
+    "chgrp",
+    "chmod",
+    "cp",
+    "curl",
+    "docker",
+    "dpkg",
+    "echo",
+    "grep",
+    "install",
+    "journalctl",
+    "kill",
+    "mysql",
+    "openssl",
+    "socat",
+    "sysctl",
+    "tr",
 ];
 
 /// Lines of a shell.
@@ -35,7 +51,12 @@ pub(crate) fn dialogue(block: &Block) -> Result<(), String> {
     if said.is_empty() {
         return Err("no command: write `$ ` before it, or call it `text`".into());
     }
-    script(&Block { text: said, page: block.page.clone(), language: String::new(), word: None, ..*block })?;
+    script(&Block { text: said.clone(), page: block.page.clone(), language: String::new(), word: None, ..*block })?;
+    if let Some(file) = block.word.as_ref().and_then(|word| word.strip_prefix("run by `")?.strip_suffix('`')) {
+        let text = std::fs::read_to_string(root().join(file)).map_err(|error| format!("{file}: {error}"))?;
+        let wrong: Vec<_> = said.lines().filter(|command| !text.contains(command)).collect();
+        return wrong.is_empty().then_some(()).ok_or(format!("{file} does not run {wrong:?}"));
+    }
     if has_output { block.demand_word("the output of a command") } else { Ok(()) }
 }
 
@@ -75,7 +96,10 @@ fn simple_commands(line: &str) -> Vec<Vec<String>> {
             words.truncate(at);
         }
         // Variables of the environment come first.
-        while words.first().is_some_and(|word| word.split_once('=').is_some_and(|(name, _)| name == name.to_uppercase())) {
+        while words
+            .first()
+            .is_some_and(|word| word.split_once('=').is_some_and(|(name, _)| name == name.to_uppercase()))
+        {
             words.remove(0);
         }
     }
@@ -88,7 +112,8 @@ fn command(words: &[String]) -> Result<(), String> {
     for word in words {
         if let Some(file) = word.strip_prefix("/usr/share/doc/mailferry/") {
             let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
-            let is_there = manifest.contains(&format!("/mailferry/{file}\"")) || root().join("docs").join(file).exists();
+            let is_there =
+                manifest.contains(&format!("/mailferry/{file}\"")) || root().join("docs").join(file).exists();
             is_there.then_some(()).ok_or(format!("the package has no {word}"))?;
         }
     }

@@ -53,7 +53,11 @@ fn every_file_of_the_tree_that_is_named_is_there() {
             for code in line.split('`').skip(1).step_by(2) {
                 let path = code.split([' ', ':']).next().unwrap();
                 let is_ours = FOLDERS.iter().any(|folder| path.starts_with(folder));
-                if is_ours && !path.contains(['*', '…', '{', '<']) && !path.contains("NAME") && !root().join(path).exists() {
+                if is_ours
+                    && !path.contains(['*', '…', '{', '<'])
+                    && !path.contains("NAME")
+                    && !root().join(path).exists()
+                {
                     wrong.push(format!("{}:{number}: {path}", page.name));
                 }
             }

@@ -3,6 +3,7 @@
 mod commands;
 mod description;
 mod events;
+mod examples;
 mod orders;
 mod reload;
 mod remote;

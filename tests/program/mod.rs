@@ -112,7 +112,8 @@ impl Program {
     pub(crate) fn start(mut self, mut line: impl FnMut(String) + Send + 'static) -> Started {
         let mut child = self.0.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        let out = thread::spawn(move || BufReader::new(out).lines().map_while(Result::ok).for_each(|text| search(&text)));
+        let out =
+            thread::spawn(move || BufReader::new(out).lines().map_while(Result::ok).for_each(|text| search(&text)));
         let err = thread::spawn(move || {
             for text in BufReader::new(err).lines().map_while(Result::ok) {
                 search(&text);

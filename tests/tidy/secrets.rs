@@ -40,7 +40,10 @@ const BINARIES: [(&str, Searched); 15] = [
 /// More of them, whose reasons are longer.
 const WITHOUT_LOG: [(&str, Searched); 2] = [
     ("tls", Only(&["net", "testkit"], "octets between two sockets: no login is in them")),
-    ("zoo", Only(&["names", "proto", "testkit"], "all logins of all clients, but `proto` has no log, and may have none")),
+    (
+        "zoo",
+        Only(&["names", "proto", "testkit"], "all logins of all clients, but `proto` has no log, and may have none"),
+    ),
 ];
 
 /// The files of each binary of tests.
@@ -97,13 +100,13 @@ fn r_log_01_every_log_of_a_test_is_one_that_is_searched() {
     assert!(secret.contains(begun), "src/secret.rs: no secret is made unwatched in a unit test");
 }
 
-
 #[test]
 fn r_log_01_every_binary_of_tests_is_searched_or_has_no_secret() {
     let mut known: BTreeMap<&str, Searched> = BINARIES.into_iter().chain(WITHOUT_LOG).collect();
     for (name, files) in binaries() {
         let searched = known.remove(name.as_str());
-        let searched = searched.unwrap_or_else(|| panic!("say in tests/tidy/secrets.rs how the log of {name} is searched"));
+        let searched =
+            searched.unwrap_or_else(|| panic!("say in tests/tidy/secrets.rs how the log of {name} is searched"));
         match searched {
             By(words, places) => {
                 for place in places {
@@ -113,7 +116,8 @@ fn r_log_01_every_binary_of_tests_is_searched_or_has_no_secret() {
             }
             Only(allowed, why) => {
                 for (path, text) in &files {
-                    let others: Vec<_> = called(text).into_iter().filter(|it| !allowed.contains(&it.as_str())).collect();
+                    let others: Vec<_> =
+                        called(text).into_iter().filter(|it| !allowed.contains(&it.as_str())).collect();
                     assert!(others.is_empty(), "{path} calls {others:?}, and nobody searches what they log: {why}");
                 }
             }

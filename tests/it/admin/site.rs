@@ -29,8 +29,6 @@ impl Folder {
 
     /// With these lines in `[admin]`.
     pub fn with([left, right]: [u16; 2], admin: &str) -> Self {
-        let dir = TempDir::new().unwrap();
-        fs::write(dir.path().join("users"), "alice a\nalina a\nbob b\n").unwrap();
         let text = format!(
             "[server]\nhostname = \"mail.example.net\"\n[admin]\n{admin}[log]\nformat = \"json\"\nlevel = \"trace\"\n\
              [[listener]]\nprotocol = \"imap\"\naddress = \"127.0.0.1:0\"\ntls = \"off\"\ncleartext_login = true\n\
@@ -43,6 +41,14 @@ impl Folder {
              nodes = [{{ name = \"only\", host = \"127.0.0.1\", imap_port = {left} }}]\n\
              [island.probe]\ninterval = \"1h\"\n"
         );
+        Self::of(&text)
+    }
+
+    /// With this configuration, and users of the islands `a` and `b`.
+    pub fn of(text: &str) -> Self {
+        // As long a name as /etc/mailferry, which tables in the documentation have in its place.
+        let dir = tempfile::Builder::new().rand_bytes(5).tempdir().unwrap();
+        fs::write(dir.path().join("users"), "alice a\nalina a\nbob b\n").unwrap();
         fs::write(dir.path().join("proxy.toml"), text).unwrap();
         Self(dir)
     }
