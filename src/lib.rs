@@ -5,6 +5,7 @@
 // Words used by all (floor 0).
 pub mod drain;
 pub mod logging;
+pub mod metrics;
 pub mod names;
 pub mod near;
 pub mod pace;

@@ -147,6 +147,7 @@ impl Watch {
         match probed {
             Ok(Ok((mut wire, shown))) => {
                 let passed = self.passed(shown);
+                self.port.tally().probes_passed.count();
                 tell(&self.port, passed, &"");
                 let farewell = wire.close(farewell);
                 // The node has passed; whatever happens here, the connection is over.
@@ -157,9 +158,14 @@ impl Watch {
                     self.warn(&reason, "cannot probe from here");
                 }
             }
-            Ok(Err(failure)) => tell(&self.port, Signal::ProbeFailed, &failure),
-            Err(_) => tell(&self.port, Signal::ProbeFailed, &"the probe took longer than probe.timeout"),
+            Ok(Err(failure)) => self.failed(&failure),
+            Err(_) => self.failed(&"the probe took longer than probe.timeout"),
         }
+    }
+
+    fn failed(&self, reason: &dyn std::fmt::Display) {
+        self.port.tally().probes_failed.count();
+        tell(&self.port, Signal::ProbeFailed, reason);
     }
 
     /// How far the probe goes: without its password no further than the greeting.

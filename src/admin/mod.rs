@@ -3,7 +3,7 @@
 //!
 //! `socket` makes the socket and says who holds it, `serve` takes connections, `access` says who may ask what (with
 //! `guesses`, which counts wrong tokens), `routes` is the list of what can be asked, `health` answers balancers, `sight` looks at the running parts,
-//! `people` at the sessions, `orders` changes something, `state` keeps what must survive a restart, `view` has the words of
+//! `people` at the sessions, `metrics` at all that is counted, `orders` changes something, `state` keeps what must survive a restart, `view` has the words of
 //! all answers. Whoever may open the socket is an operator; what he sends is still bounded in size, time and number.
 //! Nothing here is on the way of a login.
 
@@ -11,6 +11,7 @@ mod access;
 mod events;
 mod guesses;
 mod health;
+mod metrics;
 mod orders;
 mod page;
 mod people;

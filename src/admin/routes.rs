@@ -10,7 +10,7 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Query, Request, State};
 use axum::handler::Handler;
 use axum::http::header::{self, HeaderName, HeaderValue};
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -136,6 +136,7 @@ fn routes() -> Vec<Route> {
         Route::open("/", page),
         Route::open("/healthz", healthz),
         Route::open("/readyz", readyz),
+        Route::look("/metrics", metrics),
         Route::look("/v1/status", status),
         Route::look("/v1/islands", islands),
         Route::look("/v1/sessions", sessions),
@@ -231,6 +232,10 @@ async fn healthz() -> Answer {
 async fn readyz(State(desk): At) -> Response {
     let (status, health) = desk.ready();
     (status, Json(health)).into_response()
+}
+
+async fn metrics(State(desk): At, headers: HeaderMap) -> Response {
+    desk.metrics(&headers).await
 }
 
 async fn status(State(desk): At) -> Answer {

@@ -28,6 +28,16 @@ pub(super) fn operator_word(state: OperatorState) -> &'static str {
     }
 }
 
+/// The word for a state of health.
+pub(super) fn state_word(state: State) -> &'static str {
+    match state {
+        State::InService => "in-service",
+        State::Suspect => "suspect",
+        State::Down => "down",
+        State::Probation => "probation",
+    }
+}
+
 /// What is not there, and what may have been meant.
 pub(super) struct Unknown {
     pub(super) error: String,
@@ -156,17 +166,11 @@ fn node(ports: &[NodePort; 2]) -> Node {
 fn health(port: &NodePort) -> Port {
     let now = Instant::now().into_std();
     let (state, notes) = (port.state(), port.notes());
-    let word = match state {
-        State::InService => "in-service",
-        State::Suspect => "suspect",
-        State::Down => "down",
-        State::Probation => "probation",
-    };
     let reason = notes.reason.filter(|_| state != State::InService);
     Port {
         protocol: port.protocol.to_string(),
         port: port.node().port(port.protocol),
-        state: word.to_owned(),
+        state: state_word(state).to_owned(),
         since_s: now.saturating_duration_since(port.since()).as_secs(),
         reason: reason.map(|reason| reason.to_string()),
         held_back: port.is_held_back(now),

@@ -13,6 +13,7 @@ use tracing::{debug, error, info};
 use super::files::Prints;
 use super::reload::{ReloadError, Reloader};
 use crate::drain::Drain;
+use crate::metrics::Done;
 
 /// Between two looks. A renewal comes weeks before the old certificate's end.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -54,13 +55,17 @@ impl Watch {
         }
         match reloader.read_again(&made).await {
             Ok(files) => {
+                reloader.upkeep().certificates_read.of(Done::Success).count();
                 for file in files {
                     info!(?file, "a file with certificates has changed: what it says holds for new connections");
                 }
                 self.settle("certificates can be read again");
             }
             Err(ReloadError::Stopping) => {}
-            Err(error) => self.fail(&error),
+            Err(error) => {
+                reloader.upkeep().certificates_read.of(Done::Failure).count();
+                self.fail(&error);
+            }
         }
     }
 

@@ -31,6 +31,8 @@ pub(super) struct Made {
     pub(super) directory: Directory,
     /// Of the operators' address.
     pub(super) keys: admin::Keys,
+    /// The files of certificates, and when the first of each expires, in seconds since 1970.
+    pub(super) expiries: Vec<(PathBuf, i64)>,
 }
 
 /// All that can fail, done.
@@ -56,8 +58,8 @@ pub(super) fn prepare(settings: Settings, old: Option<&Made>) -> Result<Parts, S
     let prints = Prints::take(&settings);
     let new = New { settings: &settings, prints: &prints, old };
     let pairs = pair_listeners(old.map_or(&[], |old| &old.settings.listeners), &settings.listeners);
-    let tls = settings.listeners.iter().zip(&pairs).map(|(it, pair)| new.server_tls(it, *pair));
-    let tls = tls.collect::<Result<Vec<_>, _>>()?;
+    let server_tls = settings.listeners.iter().zip(&pairs).map(|(it, pair)| new.server_tls(it, *pair));
+    let server_tls = server_tls.collect::<Result<Vec<_>, _>>()?;
     let mut roots = Roots::default();
     let mut node_tls = HashMap::new();
     for island in settings.islands.iter().filter(|island| island.tls != NodeTls::Off) {
@@ -66,7 +68,7 @@ pub(super) fn prepare(settings: Settings, old: Option<&Made>) -> Result<Parts, S
     let (directory, is_other_directory) = new.directory(&mut roots)?;
     let keys = new.keys()?;
     let mut sockets = Vec::new();
-    for ((it, tls), pair) in settings.listeners.iter().zip(&tls).zip(pairs) {
+    for ((it, tls), pair) in settings.listeners.iter().zip(&server_tls).zip(pairs) {
         sockets.push(match pair {
             Some(place) => Socket::Kept(place),
             None => {
@@ -75,7 +77,11 @@ pub(super) fn prepare(settings: Settings, old: Option<&Made>) -> Result<Parts, S
             }
         });
     }
-    Ok(Parts { made: Made { settings, prints, tls, node_tls, directory, keys }, sockets, is_other_directory })
+    // Read once more: whoever replaces a file in between has it read again by the next look at the files.
+    let certificates = settings.tls.iter().flat_map(|tls| &tls.certificates);
+    let expiries = certificates.filter_map(|it| Some((it.chain.clone(), tls::expires_at(it)?))).collect();
+    let made = Made { settings, prints, tls: server_tls, node_tls, directory, keys, expiries };
+    Ok(Parts { made, sockets, is_other_directory })
 }
 
 /// What is to come, beside what runs.

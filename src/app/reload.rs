@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
@@ -19,6 +20,8 @@ use super::{StartError, notify};
 use crate::admin;
 use crate::config::diff::{Changes, diff};
 use crate::config::{self, Report, Settings};
+use crate::metrics::{Done, Upkeep};
+use crate::session::Context;
 
 /// Why a new configuration was not taken up. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +45,7 @@ pub enum ReloadError {
 pub struct Reloader(Arc<Shared>);
 
 struct Shared {
+    context: Arc<Context>,
     running: Mutex<Option<Running>>,
     /// Held from the reading of the file to the swap, so that an older file never comes behind a newer one.
     reading: Mutex<()>,
@@ -51,6 +55,7 @@ struct Shared {
 impl Reloader {
     pub(super) fn new(running: Running) -> Self {
         Self(Arc::new(Shared {
+            context: Arc::clone(&running.context),
             running: Mutex::new(Some(running)),
             reading: Mutex::default(),
             watch: Mutex::default(),
@@ -76,6 +81,8 @@ impl Reloader {
             Ok(changes) => tell(changes),
             Err(error) => complain(error),
         }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.upkeep().reloaded(if done.is_ok() { Done::Success } else { Done::Failure }, now.as_secs());
         done
     }
 
@@ -85,6 +92,11 @@ impl Reloader {
     /// Something that they name cannot be used. Everything is as it was then.
     pub async fn take_up(&self, settings: Settings) -> Result<Changes, ReloadError> {
         self.become_of(|_| Some(settings)).await.map(|changes| changes.map(|(changes, _)| changes).unwrap_or_default())
+    }
+
+    /// What is counted of reloads.
+    pub(super) fn upkeep(&self) -> &Upkeep {
+        &self.0.context.upkeep
     }
 
     /// Where it listens now, in the order of the configuration; nowhere, if it stops.

@@ -20,6 +20,7 @@ use crate::directory::Directory;
 use crate::drain::{self, Drain};
 use crate::limits::Limits;
 use crate::logging;
+use crate::metrics::Done;
 use crate::names::Protocol;
 use crate::net::Dialer;
 use crate::probe;
@@ -92,6 +93,8 @@ impl Running {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let run = u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX);
         let context = Arc::new(Context::new(site, Limits::new(settings.limits.clone(), possible), run));
+        context.upkeep.configured(Done::Success, since_1970.as_secs());
+        context.upkeep.certified(made.expiries.clone());
         let site = context.site();
         let admin = Admin::open(&settings.admin, made.keys.clone(), &site.islands)?;
         let entrance = admin.entrance();
@@ -138,6 +141,7 @@ impl Running {
             node_tls: made.node_tls.clone(),
         });
         self.context.replace_site(Arc::clone(&site));
+        self.context.upkeep.certified(made.expiries.clone());
         self.context.limits.reconfigure(settings.limits.clone(), capacity::reckon(settings).possible);
         logging::set_failures(settings.log.failures);
         if settings.log.level != old.settings.log.level {

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use super::snapshot::Entry;
 use super::{Found, Located, LookupError, Route};
+use crate::metrics;
 use crate::names::UserName;
 use crate::pace::Pace;
 
@@ -76,6 +77,7 @@ pub(super) struct Cache {
     changes: Arc<AtomicU64>,
     /// For the questions that the cache could have answered.
     extra: Arc<Mutex<Pace>>,
+    tally: Arc<metrics::Cache>,
 }
 
 /// A route as the directory gave it. Of 48 octets: one more would cost sixteen for each user.
@@ -171,6 +173,7 @@ impl Cache {
             heard: moka::future::Cache::builder().max_capacity(capacity).expire_after(lifetimes).build(),
             changes: Arc::default(),
             extra: Arc::default(),
+            tally: Arc::default(),
         }
     }
 
@@ -188,7 +191,8 @@ impl Cache {
             fresh.routes
         };
         let (changes, extra) = (Arc::clone(&self.changes), Arc::clone(&self.extra));
-        Self { lifetimes: fresh.lifetimes, began: self.began, routes, heard: fresh.heard, changes, extra }
+        let (lifetimes, tally) = (fresh.lifetimes, Arc::clone(&self.tally));
+        Self { lifetimes, began: self.began, routes, heard: fresh.heard, changes, extra, tally }
     }
 
     /// From the cache where the directory's answer is still believed; else from the directory; else, when that is
@@ -207,17 +211,22 @@ impl Cache {
         if let Some(known) = self.routes.get(user.as_bytes()).await {
             let age = self.age(&known, now);
             if u64::from(known.edition) == edition && age < lifetimes.ttl {
+                self.tally.hits.count();
                 return Ok(Located { route: known.route, found: Found::Cached { age } });
             }
         }
         let believed = move |heard: &Heard| lifetimes.cover(heard, now, edition);
         if let Some(heard) = self.heard.get(user).await.filter(believed) {
+            if heard.outcome.is_ok() { &self.tally.hits } else { &self.tally.negative }.count();
             return heard.outcome.map(|said| located(&said, Found::Cached { age: now - heard.at }));
         }
-        match self.fly(user, now, edition, false, believed, ask).await {
+        let heard = match self.fly(user, now, edition, false, believed, ask).await {
             Err(LookupError::Unavailable(reason)) => self.old_route(user).await.ok_or(LookupError::Unavailable(reason)),
             heard => heard,
-        }
+        };
+        let is_stale = matches!(heard, Ok(Located { found: Found::Stale { .. }, .. }));
+        if is_stale { &self.tally.stale } else { &self.tally.misses }.count();
+        heard
     }
 
     /// From the directory, although the cache may have an answer, unless it was asked so for this user within the last
@@ -248,6 +257,7 @@ impl Cache {
         ) {
             return None;
         }
+        self.tally.doubts.count();
         Some(self.fly(user, now, edition, true, believed, ask).await)
     }
 
@@ -375,6 +385,10 @@ impl Cache {
         };
         self.changes.fetch_add(1, Ordering::Release);
         had
+    }
+
+    pub(super) fn tally(&self) -> &metrics::Cache {
+        &self.tally
     }
 
     /// Grows with each change of the old routes.

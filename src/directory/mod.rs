@@ -21,6 +21,7 @@ use rustls::ClientConfig;
 use self::cache::{Answer, Cache};
 use self::ldap::Patience;
 use crate::drain::Drain;
+use crate::metrics;
 use crate::names::{IslandName, UserName};
 
 /// The directory behind its cache. Cheap to clone; clones share everything.
@@ -73,7 +74,7 @@ impl Directory {
     /// When the settings cannot work, whatever the servers do. A server that is down is no error.
     pub fn new(settings: &Settings, tls: Option<Arc<ClientConfig>>) -> Result<Self, DirectoryError> {
         let source = match &settings.source {
-            SourceSettings::Ldap(ldap) => Source::Ldap(ldap::Ldap::new(ldap, tls.as_ref())?),
+            SourceSettings::Ldap(ldap) => Source::Ldap(ldap::Ldap::new(ldap, tls.as_ref(), None)?),
             SourceSettings::File(file) => Source::File(file::File::new(file)?),
         };
         Ok(Self::over(source, &settings.cache))
@@ -87,7 +88,10 @@ impl Directory {
     /// As [`Self::new`].
     pub fn succeed(&self, settings: &Settings, tls: Option<Arc<ClientConfig>>) -> Result<Self, DirectoryError> {
         let source = match &settings.source {
-            SourceSettings::Ldap(ldap) => Arc::new(Source::Ldap(ldap::Ldap::new(ldap, tls.as_ref())?)),
+            SourceSettings::Ldap(ldap) => {
+                let old = if let Source::Ldap(old) = &*self.source { Some(old) } else { None };
+                Arc::new(Source::Ldap(ldap::Ldap::new(ldap, tls.as_ref(), old)?))
+            }
             SourceSettings::File(_) => Arc::clone(&self.source),
         };
         let file = settings.cache.file.as_deref();
@@ -152,6 +156,21 @@ impl Directory {
             #[cfg(feature = "testkit")]
             Source::Script(_) => Vec::new(),
         }
+    }
+
+    /// What is counted of its LDAP servers, in their order.
+    pub fn tallies(&self) -> Vec<(Arc<str>, Arc<metrics::DirectoryServer>)> {
+        match &*self.source {
+            Source::Ldap(ldap) => ldap.tallies(),
+            Source::File(_) => Vec::new(),
+            #[cfg(feature = "testkit")]
+            Source::Script(_) => Vec::new(),
+        }
+    }
+
+    /// What is counted of its cache.
+    pub fn tally(&self) -> &metrics::Cache {
+        self.cache.tally()
     }
 
     /// Users in the cache now, and most of them.

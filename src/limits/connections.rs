@@ -7,11 +7,13 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use super::crowds::{Crowds, Whose};
 use super::eviction::Eviction;
 use super::network::Network;
 use super::{Full, Settings};
+use crate::metrics::{self, Limit};
 
 /// What a connection is called here. The number rises with each, so that a lower one is older.
 pub(super) type Id = u64;
@@ -27,6 +29,7 @@ pub(super) struct Connections {
     strangers: HashMap<Id, Stranger>,
     crowds: Crowds,
     networks: HashMap<Network, Count>,
+    tally: Arc<metrics::Limits>,
 }
 
 /// How many a group may have.
@@ -90,6 +93,7 @@ impl Connections {
             strangers: HashMap::new(),
             crowds: Crowds::default(),
             networks: HashMap::new(),
+            tally: Arc::default(),
         }
     }
 
@@ -119,6 +123,8 @@ impl Connections {
         if let Room::Instead = room {
             // Counted with the new one, so that whoever comes once more than others pays for it himself. It is the
             // youngest, and not alone, so it is never the one that goes.
+            let is_crowded = self.strangers.len() > self.caps.strangers as usize;
+            self.hit(is_crowded, [Limit::Unauthenticated, Limit::Connections]);
             evicted.extend(self.crowds.first().and_then(|id| self.send_away(id)));
         }
         Ok(Entered { id, eviction, evicted })
@@ -172,9 +178,29 @@ impl Connections {
         let count = self.networks.get(&network).copied().unwrap_or_default();
         match self.network_caps.room(count, self.crowds.size_of(network)) {
             Room::Free => Ok(None),
-            Room::Instead => Ok(self.crowds.first_of(network).and_then(|id| self.send_away(id))),
+            Room::Instead => {
+                let is_crowded = self.crowds.size_of(network) >= self.network_caps.strangers as usize;
+                self.hit(is_crowded, [Limit::UnauthenticatedPerNetwork, Limit::ConnectionsPerNetwork]);
+                Ok(self.crowds.first_of(network).and_then(|id| self.send_away(id)))
+            }
             Room::None => Err(Full::Network),
         }
+    }
+
+    /// A stranger goes: because there are too many strangers, or else too many in all.
+    fn hit(&self, is_crowded: bool, [crowded, full]: [Limit; 2]) {
+        self.tally.hits.of(if is_crowded { crowded } else { full }).count();
+    }
+
+    /// What is counted of the limits, these and others.
+    pub(super) fn tally(&self) -> Arc<metrics::Limits> {
+        Arc::clone(&self.tally)
+    }
+
+    /// How many there are before their login, and in all.
+    pub(super) fn counts(&self) -> (u32, u32) {
+        let strangers = u32::try_from(self.strangers.len()).unwrap_or(u32::MAX);
+        (strangers + self.count.leaving, self.count.all)
     }
 
     fn belongs_to(&mut self, id: Id, whose: Whose) {

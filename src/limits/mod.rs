@@ -24,6 +24,7 @@ use tracing::{info, warn};
 
 pub use eviction::Eviction;
 
+use crate::metrics::{self, Limit};
 use crate::names::{IslandName, UserName};
 use crate::pace::Alarm;
 use connections::{Changed, Connections, Entered};
@@ -84,6 +85,7 @@ struct Shared {
     network_full: Mutex<Alarm>,
     kinds: Mutex<BTreeMap<&'static str, Alarm>>,
     blocked: Mutex<Alarm>,
+    tally: Arc<metrics::Limits>,
 }
 
 /// One client connection, from accept to its end. Dropping it frees its place.
@@ -141,8 +143,10 @@ impl Limits {
             settings.failed_login_memory,
             settings.failed_login_delay_max,
         );
+        let connections = Connections::new(&settings, descriptors);
         Self(Arc::new(Shared {
-            connections: Mutex::new(Connections::new(&settings, descriptors)),
+            tally: connections.tally(),
+            connections: Mutex::new(connections),
             guesses: Mutex::new(guesses),
             sessions: Mutex::new(Sessions::new(settings.sessions_per_user, settings.sessions_per_user_and_network)),
             full: Mutex::new(Alarm::new(1, ALARM_PERIOD)),
@@ -194,16 +198,46 @@ impl Limits {
     /// seconds. `Some`: yes, and it was not so often before. There are as many kinds as words for them in the code.
     pub fn alarm(&self, kind: &'static str, now: Instant) -> Option<u64> {
         let new = || Alarm::new(1, KIND_PERIOD);
-        lock(&self.0.kinds).entry(kind).or_insert_with(new).ring(now)
+        let rung = lock(&self.0.kinds).entry(kind).or_insert_with(new).ring(now);
+        self.told(rung)
+    }
+
+    fn told(&self, rung: Option<u64>) -> Option<u64> {
+        if rung.is_none() {
+            self.0.tally.untold.count();
+        }
+        rung
+    }
+
+    /// What is counted of limits.
+    pub fn tally(&self) -> &metrics::Limits {
+        &self.0.tally
+    }
+
+    /// Connections before their login, and all of them.
+    pub fn connections(&self) -> (u32, u32) {
+        lock(&self.0.connections).counts()
     }
 
     /// Somebody was turned away, and why. `Some`: the operator should be told, and that so many were before for such a
     /// reason without a word.
     pub fn turned_away(&self, why: Full, now: Instant) -> Option<u64> {
-        match why {
+        self.hit(why);
+        let rung = match why {
             Full::Connections => lock(&self.0.full).ring(now),
             Full::Network | Full::User | Full::UserAndNetwork => lock(&self.0.network_full).ring(now),
-        }
+        };
+        self.told(rung)
+    }
+
+    fn hit(&self, why: Full) {
+        let limit = match why {
+            Full::Connections => Limit::Connections,
+            Full::Network => Limit::ConnectionsPerNetwork,
+            Full::User => Limit::SessionsPerUser,
+            Full::UserAndNetwork => Limit::SessionsPerUserAndNetwork,
+        };
+        self.0.tally.hits.of(limit).count();
     }
 
     /// A login of this client's, which is not counted before [`Guess::admit`].
@@ -227,7 +261,7 @@ impl Limits {
             return Ok(UserSeat(None));
         }
         let user = Arc::new(User::new(island, user));
-        sessions.sit(&user, network)?;
+        sessions.sit(&user, network).inspect_err(|why| self.hit(*why))?;
         Ok(UserSeat(Some((self.clone(), user, network))))
     }
 
@@ -244,7 +278,8 @@ impl Limits {
 
     fn tell(&self, news: &[News], now: Instant) {
         for news in news {
-            let Some(untold) = lock(&self.0.blocked).ring(now) else { continue };
+            let rung = lock(&self.0.blocked).ring(now);
+            let Some(untold) = self.told(rung) else { continue };
             match news {
                 News::Blocked(network) => {
                     warn!(%network, untold, "too many failed logins: no login of the network is tried");
@@ -266,7 +301,10 @@ impl Guess {
                 self.admitted = Some(now);
                 Admission::Granted
             }
-            guesses::Admission::Denied => Admission::Denied,
+            guesses::Admission::Denied => {
+                self.limits.0.tally.hits.of(Limit::FailedLoginsPerNetwork).count();
+                Admission::Denied
+            }
             guesses::Admission::Later(turn) => Admission::Later(Turn(turn)),
         }
     }
@@ -320,7 +358,8 @@ impl Slot {
             return Ok(());
         }
         let from = std::mem::replace(&mut self.whose, Whose::Unknown);
-        let changed = lock(&self.limits.0.connections).change(self.id, from, whose)?;
+        let changed = lock(&self.limits.0.connections).change(self.id, from, whose);
+        let changed = changed.inspect_err(|why| self.limits.hit(*why))?;
         if let Changed::Member(evicted) = changed {
             self.whose = whose;
             evicted.iter().for_each(Eviction::give);

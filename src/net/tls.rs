@@ -6,6 +6,7 @@
 //! certificate is always verified.
 
 pub mod driver;
+mod expiry;
 pub mod stream;
 
 use std::cell::RefCell;
@@ -169,6 +170,13 @@ pub fn system_roots() -> Result<RootCertStore, CertificateError> {
 /// A file cannot be read or parsed, or the key is not the certificate's.
 pub fn load_certificate(files: &CertificateFiles) -> Result<Arc<CertifiedKey>, CertificateError> {
     pair(files, read_certificates(&files.chain)?, read_key(&files.key)?)
+}
+
+/// When the first of these certificates, the intermediate ones included, is good no more: in seconds since 1970. `None`: they
+/// cannot be read.
+pub fn expires_at(files: &CertificateFiles) -> Option<i64> {
+    let chain = read_certificates(&files.chain).ok()?;
+    chain.iter().map(|it| expiry::not_after(it)).collect::<Option<Vec<_>>>()?.into_iter().min()
 }
 
 /// Everything that [`load_certificate`] would stumble over: each file on its own, then whether they belong together.

@@ -18,6 +18,7 @@ use super::abilities::Abilities;
 use super::health::{Health, Signal, State, Witness};
 use super::island::{Island, Node, OperatorState};
 use super::select::{Asker, Reason, Standing, View, order};
+use crate::metrics;
 use crate::names::{Protocol, UserName, ZoneName};
 use crate::pace::Pace;
 use crate::proto::{NodeAcceptance, NodeHello};
@@ -31,6 +32,7 @@ pub struct Table {
     zone: Option<ZoneName>,
     nodes: Vec<Arc<NodeState>>,
     changes: Arc<watch::Sender<Changes>>,
+    tally: Arc<metrics::Island>,
 }
 
 /// What has changed so far, for those who wait.
@@ -53,6 +55,7 @@ struct NodeState {
     gate: tokio::sync::Mutex<Pace>,
     waiting: AtomicU64,
     notes: [Mutex<operator::Notes>; 2],
+    tallies: [metrics::NodePort; 2],
 }
 
 /// The pace of a node's sessions that end.
@@ -140,6 +143,7 @@ impl NodeState {
             gate: tokio::sync::Mutex::default(),
             waiting: AtomicU64::new(0),
             notes: Default::default(),
+            tallies: Default::default(),
         }
     }
 }
@@ -147,7 +151,7 @@ impl NodeState {
 impl Table {
     pub(super) fn new(island: Island, zone: Option<ZoneName>, now: Instant) -> Self {
         let nodes = island.nodes.iter().map(|node| Arc::new(NodeState::new(node.state, now)));
-        Self { nodes: nodes.collect(), island, zone, changes: Arc::default() }
+        Self { nodes: nodes.collect(), island, zone, changes: Arc::default(), tally: Arc::default() }
     }
 
     /// The same island with another configuration. Nodes that are still where they were keep their state; what the
@@ -171,7 +175,7 @@ impl Table {
             // Who waits at the old table hears of the nodes that are in both.
             self.changes.send_modify(|changes| changes.better += 1);
         }
-        Self { nodes, island, zone, changes: Arc::clone(&self.changes) }
+        Self { nodes, island, zone, changes: Arc::clone(&self.changes), tally: Arc::clone(&self.tally) }
     }
 
     /// Whether the configuration says of it what it said before.

@@ -21,6 +21,7 @@ use super::record::Record;
 use super::signal::tell;
 use super::wire::Wire;
 use crate::limits::{Limits, UserSeat};
+use crate::metrics::Limit;
 use crate::names::UserName;
 use crate::proto::{LoginRequest, NodeAcceptance, NodeAnswer, NodeHello, NodeLogin, Protocol, Replay, ReplayStep};
 use crate::routing::{Candidate, Forward, NodePort, Seat, Signal, Table, Witness};
@@ -72,7 +73,13 @@ pub(super) async fn connect(
                 Err(failure) => failure,
             };
         }
-        if !failure.verdict().waits || !patience.wait().await {
+        if !failure.verdict().waits {
+            return Err(failure);
+        }
+        if patience.would_end() > Instant::now() {
+            record.waits();
+        }
+        if !patience.wait().await {
             return Err(failure);
         }
     }
@@ -113,6 +120,7 @@ impl Attempt<'_> {
             match self.replay(ready, candidates.len(), patience.would_end()).await {
                 Ok(accepted) => {
                     tell(&port, Signal::Served, &"");
+                    port.tally().accepted.count();
                     return Ok(accepted);
                 }
                 Err(failure) => {
@@ -129,8 +137,8 @@ impl Attempt<'_> {
     /// What a race says. Returns a failure.
     fn hear(&mut self, news: News) -> Option<Failure> {
         match news {
-            News::Dialled => {
-                self.record.dialling();
+            News::Dialled { is_hedge } => {
+                self.record.dialling(is_hedge);
                 None
             }
             News::Slow(port) => {
@@ -155,7 +163,15 @@ impl Attempt<'_> {
             Mark::Served => tell(port, Signal::Served, &""),
         }
         if failure.verdict().next_node {
+            port.tally().failed.count();
             self.record.node_failed(port.node(), &failure);
+        } else if matches!(failure, Failure::TooManySessions) {
+            port.tally().accepted.count();
+        } else {
+            port.tally().refused.count();
+        }
+        if matches!(failure, Failure::NotAdmitted) {
+            self.limits.tally().hits.of(Limit::MaxLoginRate).count();
         }
         failure
     }

@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 use super::{Challenges, Registry, Settings, Standing};
 use crate::directory::Directory;
 use crate::limits::Limits;
+use crate::metrics::Upkeep;
 use crate::names::{IslandName, SessionId};
 use crate::net::Dialer;
 use crate::routing::Islands;
@@ -27,6 +28,8 @@ pub struct Context {
     pub registry: Registry,
     /// Whether new clients are wanted.
     pub standing: Standing,
+    /// What came of reloads.
+    pub upkeep: Upkeep,
     /// Whether the operator was told that refusals come too late for `auth_failure_delay`.
     pub late_refusal_told: AtomicBool,
     site: ArcSwap<Site>,
@@ -59,6 +62,7 @@ impl Context {
             challenges: Challenges::default(),
             registry: Registry::default(),
             standing: Standing::default(),
+            upkeep: Upkeep::default(),
             late_refusal_told: AtomicBool::new(false),
             site: ArcSwap::from_pointee(site),
             run,
@@ -79,6 +83,11 @@ impl Context {
     /// Which run of mailferry this is: its start, in seconds since 1970.
     pub fn run(&self) -> u32 {
         self.run
+    }
+
+    /// Connections that found a place so far.
+    pub fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// The next session's.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+pub(super) use crate::metrics::Stage;
+use crate::metrics::words;
 use crate::net::pump::Peer;
 use crate::proto::Goodbye;
 
@@ -19,69 +21,54 @@ pub(super) struct End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Code([char; 2]);
 
-/// Who ended a session first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Who {
-    /// The client.
-    Client,
-    /// The node.
-    Node,
-    /// mailferry, by a limit or a deadline.
-    Proxy,
-    /// The operator, by stopping mailferry or by a command.
-    Operator,
+words! {
+    /// Who ended a session first.
+    pub(super) Who {
+        /// The client.
+        Client => "client",
+        /// The node.
+        Node => "node",
+        /// mailferry, by a limit or a deadline.
+        Proxy => "proxy",
+        /// The operator, by stopping mailferry or by a command.
+        Operator => "operator",
+    }
 }
 
-/// The stages of a session, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// The TLS handshake, implicit or after STARTTLS.
-    Tls,
-    /// The dialogue before a login.
-    Login,
-    /// The route is being looked up.
-    Directory,
-    /// A node is dialled and greets.
-    Connect,
-    /// A node judges the login.
-    Replay,
-    /// Octets are moved.
-    Relay,
-}
-
-/// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
-    /// An orderly close.
-    Closed,
-    /// The connection broke: reset, timed out, or ended without TLS' close_notify.
-    Broken,
-    /// LOGOUT or QUIT before the login.
-    Logout,
-    /// The TLS handshake failed.
-    TlsFailed,
-    /// A deadline of the login phase.
-    Timeout,
-    /// Too many bad commands.
-    BadCommands,
-    /// Too many refused logins.
-    RefusedLogins,
-    /// An endless line or literal.
-    TooLong,
-    /// The client speaks another protocol.
-    OtherProtocol,
-    /// mailferry stops, and nothing was under way: it was told so, or its line was closed between two commands.
-    Drained,
-    /// mailferry stops, and could not wait any longer.
-    Shutdown,
-    /// The operator has ended it, with others or alone.
-    Kicked,
-    /// There is no place for it, or it had to make place.
-    TooManyConnections,
-    /// A PROXY header was wanted and did not come, or was none.
-    BadProxyHeader,
-    /// A defect of mailferry: the session's task died.
-    Defect,
+words! {
+    /// Why a session ended.
+    pub(super) Why {
+        /// An orderly close.
+        Closed => "closed",
+        /// The connection broke: reset, timed out, or ended without TLS' close_notify.
+        Broken => "broken",
+        /// LOGOUT or QUIT before the login.
+        Logout => "logout",
+        /// The TLS handshake failed.
+        TlsFailed => "tls-failed",
+        /// A deadline of the login phase.
+        Timeout => "timeout",
+        /// Too many bad commands.
+        BadCommands => "bad-commands",
+        /// Too many refused logins.
+        RefusedLogins => "refused-logins",
+        /// An endless line or literal.
+        TooLong => "too-long",
+        /// The client speaks another protocol.
+        OtherProtocol => "other-protocol",
+        /// mailferry stops, and nothing was under way: it was told so, or its line was closed between two commands.
+        Drained => "drained",
+        /// mailferry stops, and could not wait any longer.
+        Shutdown => "shutdown",
+        /// The operator has ended it, with others or alone.
+        Kicked => "kicked",
+        /// There is no place for it, or it had to make place.
+        TooManyConnections => "too-many-connections",
+        /// A PROXY header was wanted and did not come, or was none.
+        BadProxyHeader => "bad-proxy-header",
+        /// A defect of mailferry: the session's task died.
+        Defect => "defect",
+    }
 }
 
 impl End {
@@ -137,52 +124,6 @@ impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self([who, stage]) = self;
         write!(f, "{who}{stage}")
-    }
-}
-
-impl fmt::Display for Who {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Client => "client",
-            Self::Node => "node",
-            Self::Proxy => "proxy",
-            Self::Operator => "operator",
-        })
-    }
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tls => "tls",
-            Self::Login => "login",
-            Self::Directory => "directory",
-            Self::Connect => "connect",
-            Self::Replay => "replay",
-            Self::Relay => "relay",
-        })
-    }
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Closed => "closed",
-            Self::Broken => "broken",
-            Self::Logout => "logout",
-            Self::TlsFailed => "tls-failed",
-            Self::Timeout => "timeout",
-            Self::BadCommands => "bad-commands",
-            Self::RefusedLogins => "refused-logins",
-            Self::TooLong => "too-long",
-            Self::OtherProtocol => "other-protocol",
-            Self::Drained => "drained",
-            Self::Shutdown => "shutdown",
-            Self::Kicked => "kicked",
-            Self::TooManyConnections => "too-many-connections",
-            Self::BadProxyHeader => "bad-proxy-header",
-            Self::Defect => "defect",
-        })
     }
 }
 

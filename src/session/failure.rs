@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::directory::LookupError;
 use crate::limits::Limits;
+use crate::metrics::{Outcome, Word as _};
 use crate::names::IslandName;
 use crate::proto::{Credentials, NodeFault, NodeRefusal, Refusal, RefusalKind};
 
@@ -226,16 +227,16 @@ impl Failure {
         }
     }
 
-    /// One word for the log's `outcome`.
-    pub(crate) fn outcome(&self) -> &'static str {
+    /// The log's `outcome`, and that of the numbers.
+    pub(crate) fn outcome(&self) -> Outcome {
         match self {
-            Self::Directory(LookupError::NotFound) => "unknown-user",
-            Self::ForbiddenName => "forbidden-name",
-            Self::TooManyFailures => "too-many-failures",
-            Self::TooManySessions => "too-many-sessions",
-            Self::Loop => "loop",
-            Self::Directory(LookupError::Ambiguous(_)) | Self::UnknownIsland(_) => "ambiguous-route",
-            Self::Directory(LookupError::Unavailable(_)) => "directory-unavailable",
+            Self::Directory(LookupError::NotFound) => Outcome::UnknownUser,
+            Self::ForbiddenName => Outcome::ForbiddenName,
+            Self::TooManyFailures => Outcome::TooManyFailures,
+            Self::TooManySessions => Outcome::TooManySessions,
+            Self::Loop => Outcome::Loop,
+            Self::Directory(LookupError::Ambiguous(_)) | Self::UnknownIsland(_) => Outcome::AmbiguousRoute,
+            Self::Directory(LookupError::Unavailable(_)) => Outcome::DirectoryUnavailable,
             Self::NoNode
             | Self::NotAdmitted
             | Self::OurOwn(_)
@@ -250,13 +251,13 @@ impl Failure {
             | Self::BeforeLogin(_)
             | Self::ClosedBeforeAnswer
             | Self::AnswerTimeout
-            | Self::InsteadOfAnswer(_) => "node-failed",
-            Self::Refused(NodeRefusal { kind: RefusalKind::WrongPassword, .. }) => "wrong-password",
-            Self::Refused(NodeRefusal { kind: RefusalKind::Temporary, .. }) => "node-unavailable",
-            Self::Refused(NodeRefusal { kind: RefusalKind::InUse, .. }) => "in-use",
-            Self::Refused(NodeRefusal { kind: RefusalKind::Other, .. }) => "refused",
-            Self::LoginTimeout => "timeout",
-            Self::Abandoned => "abandoned",
+            | Self::InsteadOfAnswer(_) => Outcome::NodeFailed,
+            Self::Refused(NodeRefusal { kind: RefusalKind::WrongPassword, .. }) => Outcome::WrongPassword,
+            Self::Refused(NodeRefusal { kind: RefusalKind::Temporary, .. }) => Outcome::NodeUnavailable,
+            Self::Refused(NodeRefusal { kind: RefusalKind::InUse, .. }) => Outcome::InUse,
+            Self::Refused(NodeRefusal { kind: RefusalKind::Other, .. }) => Outcome::Refused,
+            Self::LoginTimeout => Outcome::Timeout,
+            Self::Abandoned => Outcome::Abandoned,
         }
     }
 
@@ -269,7 +270,7 @@ impl Failure {
     /// many of these, and every login does while something is down: a few of each kind are heard as well as all.
     pub(crate) fn alarm(&self, limits: &Limits) -> Option<u64> {
         let is_due = self.is_operators_concern();
-        is_due.then(|| limits.alarm(self.outcome(), Instant::now().into_std())).flatten()
+        is_due.then(|| limits.alarm(self.outcome().word(), Instant::now().into_std())).flatten()
     }
 
     /// Whether the operator should act: data or configuration are wrong, or something is down.

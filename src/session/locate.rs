@@ -53,9 +53,9 @@ pub(super) async fn names(
 pub(super) async fn locate(site: &Site, names: &Names, record: &mut Record) -> Result<Destination, Failure> {
     let began = Instant::now();
     let located = site.directory.locate(&names.looked_up).await;
-    record.looked_up(began.elapsed());
+    record.looked_up(&located, began.elapsed());
     let (destination, found) = destination(site, names, located?)?;
-    record.routed(&found, destination.table.island());
+    record.routed(&found, &destination.table);
     Ok(destination)
 }
 
@@ -69,7 +69,7 @@ pub(super) async fn moved(
 ) -> Option<Result<Destination, Failure>> {
     let began = Instant::now();
     let located = site.directory.locate_afresh(&names.looked_up).await?;
-    record.looked_up(began.elapsed());
+    record.looked_up(&located, began.elapsed());
     let (new, found) = match destination(site, names, located.ok()?) {
         Ok(new) => new,
         // To an island that we do not know: nothing that the old one says counts any more.
@@ -78,7 +78,7 @@ pub(super) async fn moved(
     if Arc::ptr_eq(&new.table, &old.table) && new.login == old.login {
         return None;
     }
-    record.routed(&found, new.table.island());
+    record.routed(&found, &new.table);
     Some(Ok(new))
 }
 

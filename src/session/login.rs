@@ -18,6 +18,7 @@ use super::wire::Wire;
 use super::{Context, Door, Site};
 use crate::drain::Ear;
 use crate::limits::{Guess, Slot};
+use crate::metrics::Limit;
 use crate::net::pump::Breakable;
 use crate::proto::{
     ClientDialogue, Credentials, Farewell, LoginRequest, NodeRefusal, Refusal, RefusalKind, ReplyTo, Step,
@@ -123,7 +124,10 @@ pub(super) async fn refuse(
             warn!("a refusal took longer than auth_failure_delay: set it higher, or unknown users can be told apart");
         }
         client.unless_gone(pin!(sleep_until(due)), ear).await?;
-        last |= budget.login_refused(context.limits.failed_logins_max());
+        if budget.login_refused(context.limits.failed_logins_max()) {
+            context.limits.tally().hits.of(Limit::FailedLogins).count();
+            last = true;
+        }
     } else {
         guess.take_back(now);
     }

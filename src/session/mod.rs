@@ -32,6 +32,7 @@ mod relay;
 pub(crate) mod signal;
 pub mod spread;
 mod standing;
+pub mod tally;
 pub(crate) mod wire;
 
 use std::net::SocketAddr;

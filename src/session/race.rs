@@ -26,8 +26,8 @@ const SLOW: Duration = Duration::from_millis(250);
 
 /// What happens in a race, in order.
 pub(super) enum News {
-    /// A node is being dialled.
-    Dialled,
+    /// A node is being dialled; beside another one, or not.
+    Dialled { is_hedge: bool },
     /// A node has not greeted in time; the next one, if there is one and there is a hedge, is dialled beside it.
     Slow(NodePort),
     /// A node failed, and is out.
@@ -68,7 +68,7 @@ pub(super) async fn race(
             match next(&mut waiting) {
                 Some((candidate, trial)) => {
                     slow_at = None;
-                    tell(News::Dialled);
+                    tell(News::Dialled { is_hedge: !running.is_empty() });
                     let dial = dial(site, introduction, candidate.clone(), trial, patience.would_end(), &let_in);
                     running.push(Box::pin(dial));
                     dialled.push(candidate);

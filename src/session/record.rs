@@ -3,22 +3,28 @@
 //! The record is carried through all stages and collects what they find out. No octet that a client or node sent gets
 //! into a line, but for the user name, which is escaped, and the names in a node's certificate that rustls quotes.
 
+mod line;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{debug, info, trace, warn};
 
+use self::line::{Line, Relay, milliseconds};
 use super::end::{End, Stage, Who, Why};
 use super::failure::Failure;
-use super::recent::{Failed, Whose};
+use super::recent::Whose;
 use super::registry::{Beginning, Entry, How, Registry, Session};
-use crate::directory::Found;
+use super::tally::{Step, Stopwatch};
+use crate::directory::{Found, Located, LookupError};
+use crate::metrics::{self, Lookup, Outcome, Word as _};
 use crate::names::{IslandName, NodeName, SessionId, UserName};
 use crate::proto::{Declined, LoginRequest, Protocol};
-use crate::routing::{Island, Node, Seat};
+use crate::routing::{Node, Seat, Table};
 use crate::usernames::Names;
 
 /// Everything that the lines of one session say.
@@ -28,6 +34,7 @@ pub(super) struct Record {
     client: SocketAddr,
     began: Instant,
     stage: Stage,
+    stopwatch: Stopwatch,
     tls: Option<&'static str>,
     /// Why a TLS handshake or a PROXY header was refused.
     refused: Option<String>,
@@ -44,21 +51,6 @@ pub(super) struct RelayRecord {
     end: Option<End>,
 }
 
-/// Everything that the end record says.
-struct Line<'a> {
-    id: SessionId,
-    protocol: Protocol,
-    client: SocketAddr,
-    began: Instant,
-    stage: Stage,
-    tls: Option<&'static str>,
-    refused: Option<&'a str>,
-    user: Option<&'a UserName>,
-    island: Option<&'a IslandName>,
-    node: Option<&'a NodeName>,
-    relay: Option<Relay>,
-}
-
 /// The login that is being tried, or was tried last.
 struct Login {
     /// Who it is by the site's rules; as it was typed where they have not said it.
@@ -68,21 +60,18 @@ struct Login {
     master: Option<UserName>,
     mechanism: &'static str,
     began: Instant,
+    /// The furthest stage that it came to: a doubt goes back to the directory.
+    furthest: Stage,
     /// How the route was found: "asked", "cached", "stale".
     route: Option<&'static str>,
     directory_took: Option<Duration>,
     island: Option<IslandName>,
+    /// The island's.
+    tally: Option<Arc<metrics::Island>>,
     node: Option<NodeName>,
     attempts: u32,
     /// The nodes that failed this login, and how they did the last time.
     failed: Vec<(NodeName, String)>,
-}
-
-#[derive(Clone, Copy)]
-struct Relay {
-    began: Instant,
-    to_node: u64,
-    to_client: u64,
 }
 
 impl Login {
@@ -103,6 +92,7 @@ impl Record {
             client,
             began,
             stage,
+            stopwatch: Stopwatch::default(),
             tls: None,
             refused: None,
             is_of_balancer: false,
@@ -124,13 +114,32 @@ impl Record {
 
     /// The session is now in this stage.
     pub(super) fn enter(&mut self, stage: Stage) {
+        self.turn(Step::of(stage));
         self.stage = stage;
+        if let Some(login) = self.login.as_mut().filter(|login| login.furthest.index() < stage.index()) {
+            login.furthest = stage;
+        }
         trace!(session = %self.id, %stage, "stage");
     }
 
     /// Where the session is.
     pub(super) fn stage(&self) -> Stage {
         self.stage
+    }
+
+    /// The login waits for a node to return.
+    pub(super) fn waits(&mut self) {
+        // It may have woken up and found nothing.
+        if self.stopwatch.runs() != Some(Step::Wait) {
+            self.turn(Some(Step::Wait));
+        }
+    }
+
+    fn turn(&mut self, next: Option<Step>) {
+        if let Some((step, took)) = self.stopwatch.turn(next) {
+            let island = self.login.as_ref().and_then(|login| login.tally.as_deref());
+            self.registry.tally().took(self.protocol, island, step, took);
+        }
     }
 
     /// The relay begins, at this node. All that the end record does not need is forgotten.
@@ -171,9 +180,11 @@ impl Record {
             master: request.master.clone(),
             mechanism: request.mechanism,
             began: Instant::now(),
+            furthest: Stage::Login,
             route: None,
             directory_took: None,
             island: None,
+            tally: None,
             node: None,
             attempts: 0,
             failed: Vec::new(),
@@ -188,28 +199,43 @@ impl Record {
     }
 
     /// The directory has answered, whatever it said.
-    pub(super) fn looked_up(&mut self, took: Duration) {
+    pub(super) fn looked_up(&mut self, answer: &Result<Located, LookupError>, took: Duration) {
+        let lookup = match answer {
+            Ok(Located { found: Found::Asked(_), .. }) => Lookup::Asked,
+            Ok(Located { found: Found::Cached { .. }, .. }) => Lookup::Cached,
+            Ok(Located { found: Found::Stale { .. }, .. }) => Lookup::Stale,
+            Err(LookupError::NotFound) => Lookup::UnknownUser,
+            Err(LookupError::Ambiguous(_)) => Lookup::AmbiguousRoute,
+            Err(LookupError::Unavailable(_)) => Lookup::DirectoryUnavailable,
+        };
+        self.registry.tally().lookups.of(lookup).observe(took);
         if let Some(login) = &mut self.login {
             login.directory_took = Some(login.directory_took.unwrap_or_default() + took);
         }
     }
 
     /// The login goes this way. What failed before was on another one.
-    pub(super) fn routed(&mut self, found: &Found, island: &Island) {
+    pub(super) fn routed(&mut self, found: &Found, table: &Table) {
         if let Some(login) = &mut self.login {
             login.route = Some(match found {
                 Found::Asked(_) => "asked",
                 Found::Cached { .. } => "cached",
                 Found::Stale { .. } => "stale",
             });
-            login.island = Some(island.name.clone());
+            login.island = Some(table.island().name.clone());
+            login.tally = Some(Arc::clone(table.tally()));
             login.failed.clear();
         }
     }
 
-    /// A node is being dialled.
-    pub(super) fn dialling(&mut self) {
+    /// A node is being dialled; beside another one, or not.
+    pub(super) fn dialling(&mut self, is_hedge: bool) {
         if let Some(login) = &mut self.login {
+            match &login.tally {
+                Some(tally) if is_hedge => tally.hedges.count(),
+                Some(tally) if login.attempts > 0 => tally.retries.count(),
+                _ => {}
+            }
             login.attempts += 1;
         }
     }
@@ -235,6 +261,9 @@ impl Record {
 
     /// A node failed. The login's line will say how; health has its own lines.
     pub(super) fn node_failed(&mut self, node: &Node, reason: &Failure) {
+        if self.stopwatch.runs() == Some(Step::Replay) {
+            self.turn(None);
+        }
         let Some(login) = &mut self.login else { return };
         let reason = reason.to_string();
         debug!(
@@ -252,26 +281,27 @@ impl Record {
     }
 
     /// A node has accepted the login.
-    pub(super) fn login_succeeded(&self) {
-        self.log_login("accepted", None, None);
+    pub(super) fn login_succeeded(&mut self) {
+        self.log_login(Outcome::Accepted, None, None);
     }
 
     /// The login failed for good. A warning, where so many of its kind as `alarm` were none since the last one.
-    pub(super) fn login_failed(&self, failure: &Failure, alarm: Option<u64>) {
+    pub(super) fn login_failed(&mut self, failure: &Failure, alarm: Option<u64>) {
         self.log_login(failure.outcome(), Some(failure), alarm);
         let Some(login) = &self.login else { return };
         let reason = login.failed().unwrap_or_else(|| failure.to_string());
-        self.line().keep(&self.registry, Whose::login(failure), failure.outcome().to_owned(), Some(reason));
+        self.line().keep(&self.registry, Whose::login(failure), failure.outcome().to_string(), Some(reason));
     }
 
     /// The client tried to log in, and no node was asked.
     pub(super) fn login_declined(&self, why: Declined) {
         let outcome = match why {
-            Declined::Privacy => "privacy-required",
-            Declined::Mechanism => "unknown-mechanism",
-            Declined::Credentials => "malformed",
-            Declined::ForeignAuthzid => "foreign-authzid",
+            Declined::Privacy => Outcome::PrivacyRequired,
+            Declined::Mechanism => Outcome::UnknownMechanism,
+            Declined::Credentials => Outcome::Malformed,
+            Declined::ForeignAuthzid => Outcome::ForeignAuthzid,
         };
+        self.registry.tally().logins.count(self.protocol, outcome, self.stage);
         info!(
             %outcome,
             client = %self.client,
@@ -282,8 +312,15 @@ impl Record {
         );
     }
 
-    fn log_login(&self, outcome: &str, failure: Option<&Failure>, alarm: Option<u64>) {
+    fn log_login(&mut self, outcome: Outcome, failure: Option<&Failure>, alarm: Option<u64>) {
+        self.turn(None);
         let Some(login) = &self.login else { return };
+        let took = login.began.elapsed();
+        let tally = login.tally.as_ref();
+        tally.map_or(&self.registry.tally().logins, |it| &it.logins).count(self.protocol, outcome, login.furthest);
+        if let (Some(tally), Outcome::Accepted) = (tally, outcome) {
+            tally.took.observe(took);
+        }
         macro_rules! line {
             ($level:ident) => {
                 $level!(
@@ -300,7 +337,7 @@ impl Record {
                     attempts = login.attempts,
                     route = login.route.map(tracing::field::display),
                     directory_ms = login.directory_took.map(milliseconds),
-                    login_ms = milliseconds(login.began.elapsed()),
+                    login_ms = milliseconds(took),
                     failed = login.failed(),
                     reason = failure.map(Failure::to_string),
                     code = failure.and_then(Failure::code),
@@ -324,6 +361,10 @@ impl Record {
         }
         let line = self.line();
         let is_a_look = self.is_of_balancer && self.login.is_none() && end.why != Why::Defect;
+        match is_a_look {
+            true => self.registry.tally().looks.of(self.protocol).count(),
+            false => self.registry.tally().ended(self.protocol, self.stage, end),
+        }
         line.log(end, is_a_look);
         if let Some(whose) = Whose::end(end).filter(|_| !is_a_look) {
             line.keep(&self.registry, whose, end.why.to_string(), self.refused.clone());
@@ -398,6 +439,7 @@ impl Drop for RelayRecord {
         };
         let died = End::new(Who::Proxy, Why::Defect);
         let end = self.end.as_ref().unwrap_or(&died);
+        self.entry.registry().tally().ended(port.protocol, Stage::Relay, end);
         line.log(end, false);
         self.entry.ended(match end.why {
             Why::Drained => How::Told,
@@ -408,61 +450,6 @@ impl Drop for RelayRecord {
             line.keep(self.entry.registry(), whose, end.why.to_string(), None);
         }
     }
-}
-
-impl Line<'_> {
-    /// `is_a_look`: nobody need hear of it.
-    fn log(&self, end: &End, is_a_look: bool) {
-        macro_rules! line {
-            ($level:ident) => {
-                $level!(
-                    code = %end.code(self.stage),
-                    who = %end.who,
-                    stage = %self.stage,
-                    why = %end.why,
-                    user = self.user.map(UserName::to_string),
-                    client = %self.client,
-                    protocol = %self.protocol,
-                    tls = self.tls.map(tracing::field::display),
-                    reason = self.refused,
-                    island = self.island.map(IslandName::as_str),
-                    node = self.node.map(NodeName::as_str),
-                    to_node = self.relay.map(|relay| relay.to_node),
-                    to_client = self.relay.map(|relay| relay.to_client),
-                    relay_ms = self.relay.map(|relay| milliseconds(relay.began.elapsed())),
-                    total_ms = milliseconds(self.began.elapsed()),
-                    session = %self.id,
-                    "session ended"
-                )
-            };
-        }
-        if is_a_look { line!(debug) } else { line!(info) }
-    }
-
-    /// For the operator who wants to see what goes wrong.
-    fn keep(&self, registry: &Registry, whose: Whose, why: String, reason: Option<String>) {
-        let now = SystemTime::now();
-        registry.recent().put(Failed {
-            last: now,
-            first: now,
-            times: 1,
-            whose,
-            session: self.id,
-            user: self.user.cloned(),
-            client: self.client.ip(),
-            protocol: self.protocol,
-            stage: self.stage.to_string(),
-            why,
-            reason,
-            island: self.island.cloned(),
-            node: self.node.cloned(),
-        });
-    }
-}
-
-/// Whole milliseconds, rounded to the nearest.
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from((time.as_micros() + 500) / 1000).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

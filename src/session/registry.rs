@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::frequent::{Busiest, Frequent};
 use super::minutes::Minutes;
 use super::recent::Recent;
+use super::tally::Tally;
 use crate::names::{SessionId, UserName};
 use crate::routing::{NodePort, Seat};
 
@@ -46,6 +47,7 @@ pub struct Registry(Arc<Shared>);
 
 struct Shared {
     shards: [Mutex<Shard>; SHARDS],
+    tally: Tally,
     began: Instant,
     /// Sessions begun: the second, counted from `began`, in the upper half, how many in the lower one.
     begun: [AtomicU64; SECONDS],
@@ -148,6 +150,7 @@ impl Default for Registry {
         let ended = std::array::from_fn(|_| AtomicU64::new(0));
         Self(Arc::new(Shared {
             shards,
+            tally: Tally::default(),
             began: Instant::now(),
             begun,
             ended,
@@ -159,6 +162,11 @@ impl Default for Registry {
 }
 
 impl Registry {
+    /// What is counted of all sessions, those before the relay too.
+    pub fn tally(&self) -> &Tally {
+        &self.0.tally
+    }
+
     /// A session's relay begins.
     pub(super) fn enter(&self, beginning: Beginning) -> Entry {
         let Beginning { id, client, began, tls, user, seat } = beginning;
@@ -445,6 +453,10 @@ impl Drop for Entry {
         // Dropped behind the lock: its seat has a lock of its own, and its waker may do anything.
         let _session = lock(self.registry.shard(self.session.id())).take(self.place);
         self.registry.0.frequent.ended(&self.session, self.session.octets(), self.registry.since());
+        // Only now: whoever adds up both, those of the past first, may miss it for a moment, and never counts it twice.
+        let tally = self.session.port().tally();
+        tally.to_node.add(self.session.to_node());
+        tally.to_client.add(self.session.to_client());
     }
 }
 

@@ -3,6 +3,7 @@
 //! Behind the feature `testkit`; never part of an installed binary.
 
 pub mod dialogues;
+pub mod exposition;
 pub mod lawful;
 pub mod leaks;
 pub mod log;

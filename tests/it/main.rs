@@ -17,6 +17,7 @@ mod imap;
 mod limits;
 mod logs;
 mod malice;
+mod metrics;
 mod node;
 mod pipelining;
 mod pop3;

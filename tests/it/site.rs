@@ -20,7 +20,7 @@ use mailferry::routing::{Check, FailBack, Forward, Island, Node, NodeTls, Operat
 use mailferry::server::{ListenerSettings, ListenerTls};
 use mailferry::testkit::leaks;
 use mailferry::{admin, directory, limits, logging, session, testkit};
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{CertificateParams, CertifiedKey, KeyPair, generate_simple_self_signed};
 use tempfile::TempDir;
 
 use crate::client::{Client, DEADLINE};
@@ -77,6 +77,8 @@ pub struct Spec {
     pub users: &'static str,
     /// More of them, which need not be UTF-8.
     pub more_users: &'static [u8],
+    /// Whether there is a socket for commands.
+    pub has_socket: bool,
 }
 
 impl Spec {
@@ -111,6 +113,7 @@ impl Spec {
             },
             users: "alice a\nbob b\nrenamed a real-name\nlost nowhere\n",
             more_users: b"",
+            has_socket: false,
         }
     }
 }
@@ -161,6 +164,20 @@ impl Site {
 
     pub fn client_tls(&self) -> Arc<rustls::ClientConfig> {
         Arc::clone(&self.tls)
+    }
+
+    /// Where commands come in.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("admin.sock")
+    }
+
+    /// Writes another certificate for all doors.
+    pub fn new_certificate(&self, change: impl FnOnce(&mut CertificateParams)) {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        std::fs::write(self.chain(), params.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(self.dir.path().join("mail.key"), key.serialize_pem()).unwrap();
     }
 
     /// The certificate of all doors, which is its own authority.
@@ -218,7 +235,11 @@ fn settings(spec: &Spec, dir: &TempDir, certificate: CertificateFiles) -> Settin
             ..spec.session.clone()
         },
         limits: spec.limits.clone(),
-        admin: admin::Settings { state_file: dir.path().join("operator.json"), ..admin::Settings::default() },
+        admin: admin::Settings {
+            socket: spec.has_socket.then(|| admin::Socket { path: dir.path().join("admin.sock"), is_demanded: true }),
+            state_file: dir.path().join("operator.json"),
+            ..admin::Settings::default()
+        },
         log: logging::Settings {
             format: logging::Format::Json,
             level: tracing::Level::TRACE,

@@ -26,6 +26,7 @@ use self::server::Server;
 use super::cache::Answer;
 use super::template::FilterTemplate;
 use super::{DirectoryError, LookupError, Route};
+use crate::metrics;
 use crate::names::UserName;
 
 /// The LDAP directory.
@@ -105,8 +106,12 @@ pub(super) struct Ldap {
 }
 
 impl Ldap {
-    /// Connects to nothing yet: mailferry starts while LDAP is down.
-    pub(super) fn new(settings: &Settings, tls: Option<&Arc<ClientConfig>>) -> Result<Self, DirectoryError> {
+    /// Connects to nothing yet: mailferry starts while LDAP is down. What is counted of servers that `old` has goes on.
+    pub(super) fn new(
+        settings: &Settings,
+        tls: Option<&Arc<ClientConfig>>,
+        old: Option<&Self>,
+    ) -> Result<Self, DirectoryError> {
         let settings = Arc::new(settings.clone());
         if settings.urls.is_empty() {
             return Err(DirectoryError::NoServers);
@@ -122,7 +127,11 @@ impl Ldap {
             } else {
                 None
             };
-            servers.push(Arc::new(Server::new(url.clone(), Arc::clone(&settings), tls)));
+            let mut server = Server::new(url.clone(), Arc::clone(&settings), tls);
+            if let Some(old) = old.and_then(|old| old.servers.iter().find(|old| old.name() == server.name())) {
+                server.succeed(old);
+            }
+            servers.push(Arc::new(server));
         }
         Ok(Self { settings, servers })
     }
@@ -130,6 +139,11 @@ impl Ldap {
     /// What is known of each.
     pub(super) fn servers(&self) -> Vec<super::Server> {
         self.servers.iter().map(|server| super::Server { name: server.name(), out: server.is_out() }).collect()
+    }
+
+    /// What is counted of each.
+    pub(super) fn tallies(&self) -> Vec<(Arc<str>, Arc<metrics::DirectoryServer>)> {
+        self.servers.iter().map(|server| (server.name(), server.tally())).collect()
     }
 
     /// Takes `connect_timeout` + twice `timeout` for each server at most; [`HEDGE`] for one that is silent, and nothing

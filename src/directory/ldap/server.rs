@@ -22,6 +22,7 @@ use super::connection::{Connection, Trouble};
 use super::pulse::Pulse;
 use super::{Settings, Url};
 use crate::directory::{LookupError, Route};
+use crate::metrics;
 
 /// The first back-off. Later ones double it.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(250);
@@ -43,6 +44,7 @@ pub(super) struct Server {
     /// Over all its connections.
     pulse: Arc<Pulse>,
     health: Mutex<Health>,
+    tally: Arc<metrics::DirectoryServer>,
 }
 
 enum Health {
@@ -86,6 +88,7 @@ impl Server {
             next: AtomicUsize::new(0),
             pulse: Arc::default(),
             health: Mutex::new(Health::InService { timeouts: 0 }),
+            tally: Arc::default(),
             url,
             settings,
             tls,
@@ -95,6 +98,16 @@ impl Server {
     /// The URL, for messages.
     pub(super) fn name(&self) -> Arc<str> {
         Arc::clone(&self.name)
+    }
+
+    /// The same server with other settings: what is counted goes on.
+    pub(super) fn succeed(&mut self, old: &Self) {
+        self.tally = Arc::clone(&old.tally);
+    }
+
+    /// What is counted of it.
+    pub(super) fn tally(&self) -> Arc<metrics::DirectoryServer> {
+        Arc::clone(&self.tally)
     }
 
     /// When it last answered anything to anybody.
@@ -136,6 +149,20 @@ impl Server {
 
     async fn attempt(&self, filter: &str, purpose: Purpose) -> Result<Result<Route, LookupError>, Arc<str>> {
         let began = Instant::now();
+        let heard = self.attempt_from(began, filter, purpose).await;
+        match heard {
+            Ok(_) => self.tally.answered.observe(began.elapsed()),
+            Err(_) => self.tally.failed.count(),
+        }
+        heard
+    }
+
+    async fn attempt_from(
+        &self,
+        began: Instant,
+        filter: &str,
+        purpose: Purpose,
+    ) -> Result<Result<Route, LookupError>, Arc<str>> {
         let attempt = timeout(self.longest(), self.search(filter, purpose)).await.unwrap_or_else(|_| {
             let is_alive = self.pulse.after(began);
             let late = || Trouble::Busy(format!("busy: no answer within {:?}", self.longest()));

@@ -132,7 +132,7 @@ pub(super) fn settings(urls: Vec<Url>) -> Settings {
 }
 
 fn ldap(fakes: &[&Fake]) -> Ldap {
-    Ldap::new(&settings(fakes.iter().map(|fake| fake.url.clone()).collect()), None).unwrap()
+    Ldap::new(&settings(fakes.iter().map(|fake| fake.url.clone()).collect()), None, None).unwrap()
 }
 
 fn bob() -> UserName {
@@ -222,7 +222,7 @@ fn asking(ldap: &Ldap, user: &str) -> JoinHandle<Result<(), String>> {
 async fn a_server_that_answers_others_is_busy_and_one_that_answers_nobody_is_out() {
     for others in [true, false] {
         let fake = Fake::start(Mood::AnswersBob).await;
-        let ldap = Ldap::new(&Settings { pool: 1, ..settings(vec![fake.url.clone()]) }, None).unwrap();
+        let ldap = Ldap::new(&Settings { pool: 1, ..settings(vec![fake.url.clone()]) }, None, None).unwrap();
         asking(&ldap, "bob").await.unwrap().unwrap();
         let late: Vec<_> = ["u1", "u2", "u3"].map(|user| asking(&ldap, user)).into();
         fake.has_seen(4).await;
@@ -244,7 +244,7 @@ async fn a_server_that_answers_others_is_busy_and_one_that_answers_nobody_is_out
 #[tokio::test]
 async fn a_connection_that_is_silent_while_its_server_answers_is_replaced() {
     let fake = Fake::start(Mood::Silent).await;
-    let ldap = Ldap::new(&Settings { pool: 1, ..settings(vec![fake.url.clone()]) }, None).unwrap();
+    let ldap = Ldap::new(&Settings { pool: 1, ..settings(vec![fake.url.clone()]) }, None, None).unwrap();
     let late = [asking(&ldap, "u1"), asking(&ldap, "u2")];
     fake.has_seen(2).await;
     pass(Duration::from_secs(1)).await;
@@ -264,7 +264,7 @@ async fn a_connection_that_is_silent_while_its_server_answers_is_replaced() {
 #[tokio::test]
 async fn those_who_wait_for_our_own_limit_say_nothing_of_the_server() {
     let fake = Fake::start(Mood::Silent).await;
-    let ldap = Ldap::new(&Settings { pool: 1, ..settings(vec![fake.url.clone()]) }, None).unwrap();
+    let ldap = Ldap::new(&Settings { pool: 1, ..settings(vec![fake.url.clone()]) }, None, None).unwrap();
     let mut all = vec![asking(&ldap, "bob")];
     // So many go out at once on a connection; then come those who wait.
     all.extend((1..64).map(|number| asking(&ldap, &format!("u{number}"))));

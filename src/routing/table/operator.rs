@@ -3,7 +3,8 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::NodePort;
+use super::{NodePort, Table};
+use crate::metrics;
 use crate::routing::OperatorState;
 
 /// What was noticed of a node, for one protocol.
@@ -15,7 +16,20 @@ pub struct Notes {
     pub greeted_in: Option<Duration>,
 }
 
+impl Table {
+    /// What is counted of its logins, over all reloads that leave the island where it is.
+    pub fn tally(&self) -> &Arc<metrics::Island> {
+        &self.tally
+    }
+}
+
 impl NodePort {
+    /// What is counted of it, over all reloads that leave the node where it is.
+    pub fn tally(&self) -> &metrics::NodePort {
+        let [imap, pop3] = &self.known().tallies;
+        if self.index() == 0 { imap } else { pop3 }
+    }
+
     /// The operator wants something else of the node, for all protocols.
     pub fn set_operator_state(&self, state: OperatorState) {
         *self.known().operator.lock().unwrap_or_else(PoisonError::into_inner) = state;
