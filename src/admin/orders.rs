@@ -53,9 +53,11 @@ impl Desk {
             return Err(Refusal::usage(format!("state: one of {}", OPERATOR_STATES.map(|(word, _)| word).join(", "))));
         };
         let [port, _] = self.node(&order.node)?;
+        // One order at a time, so that of two the same one is the last in the file and in service.
+        let mut states = self.states.lock().await;
         let was = port.operator_state();
         // In the file before in service: what is answered with success survives.
-        let not_kept = self.states.lock().await.keep(&port, *wanted).await.err();
+        let not_kept = states.keep(&port, *wanted).await.err();
         port.set_operator_state(*wanted);
         let (node, sessions, in_service) = (path_of(&port), port.sessions(), in_service(port.table()));
         let was = operator_word(was);

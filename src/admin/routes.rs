@@ -23,6 +23,7 @@ use super::access::{Gate, Role};
 use super::serve::{BODY_MAX, BODY_TIMEOUT, Operator, Streaming};
 use super::sight::Unknown;
 use super::view::{Depth, FailBackOrder, Filter, FlushOrder, Kick, LevelOrder, NodeOrder, Problem};
+use crate::drain::Drain;
 
 type At = State<Arc<Desk>>;
 type By = Extension<Operator>;
@@ -166,6 +167,7 @@ pub(super) fn router(desk: Arc<Desk>, gate: &Gate) -> Router {
         let guard = move |request, next| guarded(gate.clone(), role, request, next);
         router.route(path, answer.route_layer(from_fn(guard)))
     };
+    let drain = desk.drain.clone();
     routes()
         .into_iter()
         .fold(Router::new(), add)
@@ -174,6 +176,7 @@ pub(super) fn router(desk: Arc<Desk>, gate: &Gate) -> Router {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this path has no such method".to_owned())
         })
         .layer(from_fn(strict))
+        .layer(Extension(drain))
         .with_state(desk)
 }
 
@@ -211,10 +214,22 @@ async fn whole(request: Request, next: Next) -> Response {
         return too_long();
     }
     match timeout(BODY_TIMEOUT, to_bytes(body, BODY_MAX)).await {
-        Ok(Ok(octets)) => next.run(Request::from_parts(head, Body::from(octets))).await,
+        Ok(Ok(octets)) => carried_out(Request::from_parts(head, Body::from(octets)), next).await,
         Ok(Err(_)) => too_long(),
         Err(_) => refusal(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
     }
+}
+
+/// An order comes to its end and into the log, also when its asker goes, or is cut, before he has the answer: nobody can
+/// leave half of one behind, or one that nobody knows of.
+async fn carried_out(request: Request, next: Next) -> Response {
+    let drain = request.extensions().get::<Drain>().cloned();
+    let Some(drain) = drain.filter(|_| request.method() == Method::POST) else { return next.run(request).await };
+    let order = tokio::spawn(async move {
+        let _drain = drain;
+        next.run(request).await
+    });
+    order.await.unwrap_or_else(|_| Refusal::failed("the order came to no end".to_owned()).into_response())
 }
 
 fn json<T: Serialize>(answer: T) -> Answer {

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::print::{complain, say};
 use super::remote::{Remote, Wire};
@@ -33,6 +33,9 @@ const EXIT_FAILED: u8 = 70;
 
 /// Until the last octet of the answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long to wait when the queue of the socket is full.
+const QUEUE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Octets of an answer: a hundred thousand sessions have some 30 MB.
 const ANSWER_MAX: usize = 256 * 1024 * 1024;
@@ -232,11 +235,21 @@ enum Trouble {
     NoAnswer(String),
 }
 
+/// Where so many wait already that the kernel takes no more, asks again until somebody has made place.
+async fn connect(socket: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(socket).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(QUEUE_PAUSE).await,
+            connected => return connected,
+        }
+    }
+}
+
 async fn exchange(place: &Place, mut request: Request<Body>) -> Result<(StatusCode, Vec<u8>), Trouble> {
     let no_answer = |error: &dyn fmt::Display| Trouble::NoAnswer(error.to_string());
     let mut host = "mailferry".to_owned();
     let stream: Box<dyn Wire> = match place {
-        Place::Here(socket) => Box::new(UnixStream::connect(socket).await.map_err(Trouble::NoSocket)?),
+        Place::Here(socket) => Box::new(connect(socket).await.map_err(Trouble::NoSocket)?),
         Place::Remote(remote) => {
             if let Some(field) = remote.authorization() {
                 request.headers_mut().insert(AUTHORIZATION, field.map_err(Trouble::NoAnswer)?);

@@ -101,11 +101,7 @@ impl Program {
             text.lines().for_each(search);
             text
         };
-        Done {
-            code: output.status.code().expect("it was not ended by a signal"),
-            out: searched(output.stdout),
-            err: searched(output.stderr),
-        }
+        Done { code: output.status.code().unwrap(), out: searched(output.stdout), err: searched(output.stderr) }
     }
 
     /// Starts it, and gives each line of its standard error to the caller, as soon as it is there.

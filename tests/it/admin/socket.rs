@@ -145,3 +145,57 @@ async fn those_who_keep_their_places_and_say_nothing_are_cut_and_the_operator_ge
     let mut rest = Vec::new();
     let _ = timeout(DEADLINE, first.read_to_end(&mut rest)).await.expect("not cut");
 }
+
+/// Beyond the places and the queue, the kernel refuses whoever does not wait.
+#[tokio::test]
+async fn whoever_fills_the_queue_too_does_not_keep_the_operator_out() {
+    let (_left, _right, folder) = site().await;
+    let running = folder.run().await;
+    let mut silent = Vec::new();
+    let refused = loop {
+        match UnixStream::connect(running.socket()).await {
+            Ok(stream) => silent.push(stream),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused.kind(), std::io::ErrorKind::WouldBlock);
+    assert!(silent.len() > 64, "{}", silent.len());
+    running.command(&["status"]).await.said();
+}
+
+/// An order that has begun comes to its end, in the file, in service and in the log; one that has not leaves nothing.
+#[tokio::test]
+async fn an_order_whose_asker_has_gone_is_carried_out_and_told_in_the_log_all_the_same() {
+    let (_left, _right, folder) = site().await;
+    let running = folder.run().await;
+    let begun = "\"message\":\"operator: node state\"";
+    for number in 0.. {
+        let state = if number % 2 == 0 { "draining" } else { "in-service" };
+        let body = format!("{{\"node\":\"b/only\",\"state\":\"{state}\"}}");
+        let head = "POST /v1/node HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+        let order = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        // Where the queue is full, others have asked often enough.
+        if let Ok(mut stream) = UnixStream::connect(running.socket()).await {
+            stream.write_all(order.as_bytes()).await.unwrap();
+        } else {
+            running.log.many(&[begun], 1).await;
+        }
+        if running.log.lines(&[begun]).len() >= 5 {
+            break;
+        }
+        assert!(number < 2_000, "nobody's order is carried out");
+    }
+    // What is still under way comes to its end in the meantime.
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    loop {
+        let told = running.log.lines(&[begun]).pop().unwrap();
+        let kept = fs::read_to_string(folder.path("operator.json")).unwrap();
+        let shown = ask(&running.socket(), "GET", "/v1/islands", None).await.1.to_string();
+        let is_draining = [told, kept, shown].map(|text| text.contains("\"draining\""));
+        if is_draining.iter().all(|it| *it == is_draining[0]) {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "log, file and service differ: {is_draining:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
