@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "helpers of tests are tests")]
 
+#[path = "adversity/held.rs"]
+mod held;
 #[path = "adversity/moved.rs"]
 mod moved;
 #[path = "adversity/queues.rs"]

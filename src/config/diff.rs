@@ -185,6 +185,7 @@ fn session(old: &Session, new: &Session) -> Vec<&'static str> {
     differing!(old, new, Session {
         hostname => "hostname",
         login_timeout => "login_timeout",
+        hold_timeout => "hold_timeout",
         auth_failure_delay => "auth_failure_delay",
         auth_failed_text => "auth_failed_text",
         master_users => "master_users",

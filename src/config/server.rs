@@ -67,6 +67,7 @@ pub(super) struct Server {
     pub(super) resolve_interval: Duration,
     pub(super) stop: session::StopSettings,
     pub(super) login_timeout: Spanned<Duration>,
+    hold_timeout: Duration,
     pub(super) auth_failure_delay: Duration,
 }
 
@@ -74,6 +75,7 @@ pub(super) fn read(root: &DeTable<'_>, notes: &Notes) -> Option<Server> {
     let server = Section::one(root, &SERVER, notes)?;
     let hostname = server.parsed("hostname", |text| value::dns_name(text).map(|()| Arc::from(text)));
     let login_timeout = server.duration("login_timeout");
+    let hold_timeout = server.duration("hold_timeout");
     let auth_failure_delay = server.duration("auth_failure_delay");
     let auth_failed_text = server.parsed("auth_failed_text", auth_failed_text);
     let master_users = server.parsed_list("master_users", value::user_name);
@@ -84,7 +86,12 @@ pub(super) fn read(root: &DeTable<'_>, notes: &Notes) -> Option<Server> {
     let zone = server.parsed("zone", value::zone);
     let resolve_interval = server.duration("resolve_interval");
     let (drain_delay, drain_timeout) = (server.duration("drain_delay"), server.duration("drain_timeout"));
-    let (login_timeout, auth_failure_delay) = (login_timeout?, auth_failure_delay?);
+    let (login_timeout, hold_timeout, auth_failure_delay) = (login_timeout?, hold_timeout?, auth_failure_delay?);
+    // The default is for the default, and is cut where the login's own time is shorter.
+    if let Some(span) = server.span_of("hold_timeout").filter(|_| hold_timeout.get_ref() >= login_timeout.get_ref()) {
+        let message = "`hold_timeout` is not less than `login_timeout`: nobody who is held so long could still log in";
+        notes.problem(span, message, "shorten it or lengthen `login_timeout`");
+    }
     if auth_failure_delay.get_ref() >= login_timeout.get_ref() {
         let span = server.span_of("auth_failure_delay").unwrap_or_else(|| login_timeout.span());
         let message = "`auth_failure_delay` is not less than `login_timeout`: no refusal would ever be heard";
@@ -102,6 +109,7 @@ pub(super) fn read(root: &DeTable<'_>, notes: &Notes) -> Option<Server> {
         resolve_interval: resolve_interval?.into_inner(),
         stop: session::StopSettings { delay: drain_delay?.into_inner(), timeout: drain_timeout?.into_inner() },
         login_timeout,
+        hold_timeout: hold_timeout.into_inner(),
         auth_failure_delay: auth_failure_delay.into_inner(),
     })
 }
@@ -112,6 +120,7 @@ impl Server {
         session::Settings {
             hostname: self.hostname,
             login_timeout: self.login_timeout.into_inner(),
+            hold_timeout: self.hold_timeout,
             auth_failure_delay: self.auth_failure_delay,
             auth_failed_text: self.auth_failed_text,
             master_users: self.master_users,

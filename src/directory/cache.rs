@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use super::snapshot::Entry;
 use super::{Found, Located, LookupError, Route};
 use crate::metrics;
-use crate::names::UserName;
+use crate::names::{UserName, lower_case};
 use crate::pace::Pace;
 
 /// Lifetimes beyond this are cut to it; moka refuses those of more than a thousand years.
@@ -389,6 +389,13 @@ impl Cache {
 
     pub(super) fn tally(&self) -> &metrics::Cache {
         &self.tally
+    }
+
+    /// Names whose route has this login, in whatever case. Looks at every route, and blocks meanwhile.
+    pub(super) fn names_of(&self, login: &UserName) -> Vec<UserName> {
+        let login = lower_case(login.as_bytes());
+        let is_his = |route: &Route| route.login.as_ref().is_some_and(|it| lower_case(it.as_bytes()) == login);
+        self.routes.iter().filter(|(_, it)| is_his(&it.route)).filter_map(|(user, _)| UserName::new(&user)).collect()
     }
 
     /// Grows with each change of the old routes.

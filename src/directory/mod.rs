@@ -183,6 +183,13 @@ impl Directory {
         self.cache.flush(user).await
     }
 
+    /// All names in the cache that lead to one mailbox, by its name on the nodes: those for which the directory says this
+    /// login. Looks at the whole cache, some tenths of a second for a million routes, in a thread that may block.
+    pub async fn names_of(&self, login: &UserName) -> Vec<UserName> {
+        let (cache, login) = (self.cache.clone(), login.clone());
+        tokio::task::spawn_blocking(move || cache.names_of(&login)).await.unwrap_or_default()
+    }
+
     /// Which edition of the source the cache's answers must be of.
     async fn edition(&self) -> u64 {
         match &*self.source {

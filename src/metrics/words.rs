@@ -116,6 +116,8 @@ words! {
         TooManyFailures => "too-many-failures",
         /// The user has as many sessions as one may.
         TooManySessions => "too-many-sessions",
+        /// The operator holds the user, and did not release it in time.
+        Held => "held",
         /// It goes in a circle from proxy to proxy.
         Loop => "loop",
         /// `server.login_timeout` ran out.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 
-use super::{Challenges, Registry, Settings, Standing};
+use super::{Challenges, Holds, Registry, Settings, Standing};
 use crate::directory::Directory;
 use crate::limits::Limits;
 use crate::metrics::Upkeep;
@@ -30,6 +30,8 @@ pub struct Context {
     pub standing: Standing,
     /// What came of reloads.
     pub upkeep: Upkeep,
+    /// Users whose logins wait.
+    pub holds: Holds,
     /// Whether the operator was told that refusals come too late for `auth_failure_delay`.
     pub late_refusal_told: AtomicBool,
     site: ArcSwap<Site>,
@@ -63,6 +65,7 @@ impl Context {
             registry: Registry::default(),
             standing: Standing::default(),
             upkeep: Upkeep::default(),
+            holds: Holds::default(),
             late_refusal_told: AtomicBool::new(false),
             site: ArcSwap::from_pointee(site),
             run,

@@ -39,6 +39,9 @@ pub(crate) enum Failure {
     /// A node would let the user in, who has as many sessions as one may.
     #[error("too many sessions of the user")]
     TooManySessions,
+    /// The operator holds the user, and the login has waited as long as it may, or too many wait.
+    #[error("the operator holds the user")]
+    Held,
     /// The login has come through too many proxies.
     #[error("the login goes in a circle from proxy to proxy")]
     Loop,
@@ -168,6 +171,7 @@ impl Failure {
             Self::TooManySessions => Verdict { answer: Answer::Ours(Refusal::TooManySessions), ..FINAL },
             Self::Loop => Verdict { answer: Answer::Ours(Refusal::ServerBug), ..FINAL },
             // Never anything that makes a mail client ask its user for a new password.
+            Self::Held => FINAL,
             Self::Directory(LookupError::Ambiguous(_) | LookupError::Unavailable(_)) => FINAL,
             Self::UnknownIsland(_) => FINAL,
             // The time was short by our own reckoning, or the node's state is known already.
@@ -234,6 +238,7 @@ impl Failure {
             Self::ForbiddenName => Outcome::ForbiddenName,
             Self::TooManyFailures => Outcome::TooManyFailures,
             Self::TooManySessions => Outcome::TooManySessions,
+            Self::Held => Outcome::Held,
             Self::Loop => Outcome::Loop,
             Self::Directory(LookupError::Ambiguous(_)) | Self::UnknownIsland(_) => Outcome::AmbiguousRoute,
             Self::Directory(LookupError::Unavailable(_)) => Outcome::DirectoryUnavailable,
@@ -281,6 +286,7 @@ impl Failure {
                 | Self::ForbiddenName
                 | Self::TooManyFailures
                 | Self::TooManySessions
+                | Self::Held
                 | Self::Refused(_)
                 | Self::Abandoned
         )

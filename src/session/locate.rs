@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::failure::Failure;
+use super::holds::{Way, wait_until};
 use super::origin::Login;
 use super::record::Record;
 use super::{Door, Site};
@@ -49,14 +50,45 @@ pub(super) async fn names(
     }
 }
 
-/// Asks the directory. There is no default island: a user whose look-up failed is sent nowhere.
-pub(super) async fn locate(site: &Site, names: &Names, record: &mut Record) -> Result<Destination, Failure> {
+/// Asks the directory, as soon as the user is not held. There is no default island: a user whose look-up failed is sent
+/// nowhere.
+pub(super) async fn locate(
+    site: &Site,
+    names: &Names,
+    login: &Login<'_>,
+    way: &mut Way<'_>,
+    record: &mut Record,
+) -> Result<Destination, Failure> {
+    let until = wait_until(Instant::now(), site.settings.hold_timeout, login.deadline);
+    let user = &names.looked_up;
+    let mut is_news = pass(way, &[user], until, record).await?;
+    loop {
+        let began = Instant::now();
+        // Who was held has most likely been moved: no old route, and nothing that the cache has.
+        let afresh = if is_news { site.directory.locate_afresh(user).await } else { None };
+        let located = match afresh {
+            Some(located) => located,
+            None => site.directory.locate(user).await,
+        };
+        record.looked_up(&located, began.elapsed());
+        let (destination, found) = destination(site, names, located?)?;
+        // Another name of somebody who is held. The directory has just said whose it is, or the cache.
+        if !pass(way, &[user, &destination.counted], until, record).await? {
+            record.routed(&found, &destination.table);
+            return Ok(destination);
+        }
+        is_news = true;
+    }
+}
+
+/// Waits while the user is held. Says whether that was so.
+async fn pass(way: &mut Way<'_>, names: &[&UserName], until: Instant, record: &mut Record) -> Result<bool, Failure> {
     let began = Instant::now();
-    let located = site.directory.locate(&names.looked_up).await;
-    record.looked_up(&located, began.elapsed());
-    let (destination, found) = destination(site, names, located?)?;
-    record.routed(&found, &destination.table);
-    Ok(destination)
+    let passed = way.pass(names, until).await;
+    if !matches!(passed, Ok(false)) {
+        record.was_held(began.elapsed());
+    }
+    passed.map_err(|_| Failure::Held)
 }
 
 /// The login has failed on `old`: whether the user has been moved, and where to. The directory is asked again, unless

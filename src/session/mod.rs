@@ -17,6 +17,7 @@ pub(crate) mod failure;
 pub mod frequent;
 pub(crate) mod greet;
 mod handoff;
+pub mod holds;
 pub mod leave;
 mod locate;
 mod login;
@@ -51,6 +52,8 @@ pub use self::context::{Context, Site};
 use self::end::{End, Stage, Who, Why};
 use self::failure::Failure;
 use self::handoff::Handoff;
+pub use self::holds::Holds;
+use self::holds::Way;
 use self::origin::Login;
 use self::record::Record;
 pub use self::registry::Registry;
@@ -76,6 +79,8 @@ pub struct Settings {
     pub hostname: Arc<str>,
     /// From accept to the accepted login, whatever happens in between.
     pub login_timeout: Duration,
+    /// How long a login waits for a user who is held, at most.
+    pub hold_timeout: Duration,
     /// Refused logins are answered at whole multiples of this time after they were received, so that the time tells
     /// nothing about whether the user exists. Zero: as soon as possible.
     pub auth_failure_delay: Duration,
@@ -159,9 +164,11 @@ impl Future for Connection {
 async fn login_phase(context: Arc<Context>, door: Arc<Door>, accepted: Accepted, ear: Ear) -> Option<Relay> {
     let mut record = Record::new(context.next_id(), door.protocol, accepted.client, &context.registry);
     let eviction = accepted.slot.eviction();
+    // Until the session is in the registry, so that whoever moves a user sees it in the one place or the other.
+    let mut way = context.holds.way(record.id());
     let login = tokio::select! {
         biased;
-        login = log_in(&context, &door, accepted, &mut record, &ear) => login,
+        login = log_in(&context, &door, accepted, (&mut record, &mut way), &ear) => login,
         () = overdue(&ear) => Err(End::new(Who::Operator, Why::Shutdown)),
         () = in_the_way(eviction) => Err(End::new(Who::Proxy, Why::TooManyConnections)),
     };
@@ -199,7 +206,7 @@ async fn log_in(
     context: &Context,
     door: &Door,
     accepted: Accepted,
-    record: &mut Record,
+    (record, way): (&mut Record, &mut Way<'_>),
     ear: &Ear,
 ) -> Result<Handoff, End> {
     let mut site = context.site();
@@ -221,7 +228,7 @@ async fn log_in(
                     // Its answer is that of a login for which the time was too short.
                     std::future::pending::<()>().await;
                 }
-                attempt(&site, &context.limits, door, &login, &mut guess, record).await
+                attempt(&site, &context.limits, door, &login, &mut guess, (record, way)).await
             }));
             client.unless_gone(attempt, ear).await
         };
@@ -241,6 +248,7 @@ async fn log_in(
                 return Ok(handoff::handoff(client, reply_to, accepted));
             }
             Ok(Err(failure)) => {
+                way.leave();
                 record.login_failed(&failure, failure.alarm(&context.limits));
                 record.enter(Stage::Login);
                 let failed = (failure, guess);
@@ -257,11 +265,11 @@ async fn attempt(
     door: &Door,
     login: &Login<'_>,
     guess: &mut Guess,
-    record: &mut Record,
+    (record, way): (&mut Record, &mut Way<'_>),
 ) -> Result<LoginAccepted, Failure> {
     record.enter(Stage::Directory);
     let names = locate::names(site, door, login, guess, record).await?;
-    let destination = locate::locate(site, &names, record).await?;
+    let destination = locate::locate(site, &names, login, way, record).await?;
     let failure = match connect::connect(site, limits, &destination, door.protocol, login, record).await {
         Err(failure) if destination.is_old && failure.verdict().ask_again => failure,
         judged => return judged,

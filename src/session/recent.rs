@@ -144,6 +144,7 @@ impl Whose {
             | Failure::ForbiddenName
             | Failure::UnknownIsland(_)
             | Failure::Loop
+            | Failure::Held
             | Failure::NoNode
             | Failure::NotAdmitted
             | Failure::OurOwn(_)

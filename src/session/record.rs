@@ -64,6 +64,8 @@ struct Login {
     furthest: Stage,
     /// How the route was found: "asked", "cached", "stale".
     route: Option<&'static str>,
+    /// How long it has waited because the operator holds the user.
+    held: Option<Duration>,
     directory_took: Option<Duration>,
     island: Option<IslandName>,
     /// The island's.
@@ -182,6 +184,7 @@ impl Record {
             began: Instant::now(),
             furthest: Stage::Login,
             route: None,
+            held: None,
             directory_took: None,
             island: None,
             tally: None,
@@ -195,6 +198,13 @@ impl Record {
     pub(super) fn looks_up(&mut self, names: &Names) {
         if let Some(login) = &mut self.login {
             login.user = names.looked_up.clone();
+        }
+    }
+
+    /// The operator holds the user, and the login has waited so long.
+    pub(super) fn was_held(&mut self, time: Duration) {
+        if let Some(login) = &mut self.login {
+            login.held = Some(login.held.unwrap_or_default() + time);
         }
     }
 
@@ -336,6 +346,7 @@ impl Record {
                     node = login.node.as_ref().map(NodeName::as_str),
                     attempts = login.attempts,
                     route = login.route.map(tracing::field::display),
+                    held_ms = login.held.map(milliseconds),
                     directory_ms = login.directory_took.map(milliseconds),
                     login_ms = milliseconds(took),
                     failed = login.failed(),

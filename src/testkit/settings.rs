@@ -16,6 +16,7 @@ pub fn session() -> session::Settings {
     session::Settings {
         hostname: "mail.example.net".into(),
         login_timeout: Duration::from_secs(60),
+        hold_timeout: Duration::from_secs(30),
         auth_failure_delay: Duration::ZERO,
         auth_failed_text: "Authentication failed.".into(),
         master_users: [].into(),

@@ -103,6 +103,7 @@ fn a_minimal_site_gets_the_defaults() {
         session: session::Settings {
             hostname: "mail.example.net".into(),
             login_timeout: seconds(60),
+            hold_timeout: seconds(30),
             auth_failure_delay: seconds(3),
             auth_failed_text: "Authentication failed.".into(),
             master_users: [].into(),
@@ -206,6 +207,7 @@ fn every_value_arrives_where_it_is_meant_for() {
     let expected = session::Settings {
         hostname: "mail.example.net".into(),
         login_timeout: seconds(90),
+        hold_timeout: seconds(30),
         auth_failure_delay: Duration::ZERO,
         auth_failed_text: "Login incorrect".into(),
         master_users: ["master", "jürgen@example.net"].map(|name| UserName::new(name.as_bytes()).unwrap()).into(),

@@ -66,7 +66,8 @@ pub static ADMIN: Section = Section {
             "state_file",
             Text,
             Default("\"/var/lib/mailferry/operator.json\""),
-            "Where the states that `mailferry drain`, `undrain` and `maintenance` give to nodes are kept over a restart. \
+            "Where the states that `mailferry drain`, `undrain` and `maintenance` give to nodes are kept over a restart, and \
+             the users who are held. \
              Its folder must be writable. A state is forgotten when the node's own `state` in this file is changed.",
         ),
     ],

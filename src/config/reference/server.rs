@@ -34,6 +34,14 @@ pub static SERVER: Section = Section {
             "From the connection to the accepted login; a client that needs longer is disconnected.",
         ),
         key(
+            "hold_timeout",
+            zero_up_to(HOUR),
+            Default("\"30s\""),
+            "How long a login waits for a user whom the operator holds (`mailferry hold`, `mailferry move`) before it fails \
+             as for the time being. Shorter than mail programs wait for an answer, and than `login_timeout`, of which some is \
+             left for the node in any case. `\"0s\"`: no login waits.",
+        ),
+        key(
             "auth_failure_delay",
             zero_up_to(MINUTE),
             Default("\"3s\""),

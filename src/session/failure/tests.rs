@@ -28,6 +28,7 @@ fn title(failure: &Failure) -> String {
             "too many refused logins of the client's network (`limits.failed_logins_per_network`)"
         }
         Failure::TooManySessions => "a node let the user in, who has as many sessions as one may",
+        Failure::Held => "the operator holds the user, for longer than `server.hold_timeout`",
         Failure::Loop => "the login came through too many proxies",
         Failure::NoNode => "every node is down, draining or in maintenance",
         Failure::NotAdmitted => "the node's queue (`max_login_rate`) is longer than `patience`",
@@ -99,6 +100,7 @@ fn all() -> Vec<Failure> {
     ];
     let mut all = vec![
         Failure::Loop,
+        Failure::Held,
         Failure::TooManyFailures,
         Failure::ForbiddenName,
         Failure::Directory(LookupError::NotFound),
