@@ -3,15 +3,18 @@
 //!
 //! `socket` makes the socket and says who holds it, `serve` takes connections, `access` says who may ask what (with
 //! `guesses`, which counts wrong tokens), `routes` is the list of what can be asked, `health` answers balancers, `sight` looks at the running parts,
-//! `people` at the sessions, `metrics` at all that is counted, `orders` changes something, `state` keeps what must survive a restart, `view` has the words of
-//! all answers. Whoever may open the socket is an operator; what he sends is still bounded in size, time and number.
+//! `people` at the sessions, `metrics` at all that is counted, `orders` changes something, `holds` lets a user's logins wait,
+//! `moves` has what else the move of a user needs, `state` keeps what must survive a restart, `view` has the words of all
+//! answers. Whoever may open the socket is an operator; what he sends is still bounded in size, time and number.
 //! Nothing here is on the way of a login.
 
 mod access;
 mod events;
 mod guesses;
 mod health;
+mod holds;
 mod metrics;
+mod moves;
 mod orders;
 mod page;
 mod people;
@@ -41,7 +44,7 @@ use crate::directory::Directory;
 use crate::drain::Drain;
 use crate::net::tls::CertificateFiles;
 use crate::routing::Islands;
-use crate::session::Context;
+use crate::session::{Context, Holds};
 
 /// Descriptors that the address may take.
 pub const DESCRIPTORS: usize = REMOTE_MAX + 1;
@@ -63,7 +66,7 @@ pub struct Settings {
     pub operator_token_file: Option<PathBuf>,
     /// What somebody shows there who may look.
     pub read_only_token_file: Option<PathBuf>,
-    /// Where the states are kept that the operator gives to nodes.
+    /// Where the states are kept that the operator gives to nodes, and whom he holds.
     pub state_file: PathBuf,
     /// The file that says all this, for `status`.
     pub config: String,
@@ -103,19 +106,19 @@ pub struct Admin {
 struct Desk {
     context: Arc<Context>,
     settings: Settings,
-    states: tokio::sync::Mutex<StateFile>,
+    states: Arc<tokio::sync::Mutex<StateFile>>,
     reloads: mpsc::Sender<Reload>,
     drain: Drain,
 }
 
 impl Admin {
-    /// Opens the socket and the address, and gives the nodes the states that the operator gave them before the restart.
-    /// Blocks for a moment. Must be called inside a tokio runtime.
+    /// Opens the socket and the address, gives the nodes the states that the operator gave them before the restart, and
+    /// holds those whom he held. Blocks for a moment. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// The socket is demanded and cannot be had, or another process has it, demanded or not; or the address cannot be
     /// listened on. A state file that is damaged is set aside with a warning.
-    pub fn open(settings: &Settings, keys: Keys, islands: &Islands) -> Result<Self, SocketError> {
+    pub fn open(settings: &Settings, keys: Keys, (islands, holds): (&Islands, &Holds)) -> Result<Self, SocketError> {
         let group = settings.socket_group.as_deref();
         let bind = |socket: &Socket| Bound::bind(&socket.path, group);
         let socket = settings.socket.as_ref().map(|socket| bind(socket).map_err(|error| (socket, error)));
@@ -139,7 +142,8 @@ impl Admin {
             }
             listener
         });
-        let states = StateFile::open(&settings.state_file, islands);
+        let mut states = StateFile::open(&settings.state_file, islands);
+        states.restore_holds(holds);
         Ok(Self { settings: settings.clone(), socket, address, entrance: Entrance::new(keys), states })
     }
 
@@ -152,7 +156,9 @@ impl Admin {
     /// as long as their connections may last.
     pub async fn serve(self, context: Arc<Context>, reloads: mpsc::Sender<Reload>, drain: Drain) {
         let Self { settings, socket, address, entrance, states } = self;
-        let states = tokio::sync::Mutex::new(states);
+        let states = Arc::new(tokio::sync::Mutex::new(states));
+        // Also where nobody can give an order any more: holds of before the restart must end.
+        tokio::spawn(holds::watch(Arc::clone(&context), Arc::clone(&states), drain.clone()));
         let desk = Desk { context, settings, states, reloads, drain: drain.clone() };
         let router = routes::router(Arc::new(desk), &Gate::new(entrance.clone()));
         let doors = [socket.map(Door::Local), address.map(|address| Door::Remote(address, entrance))];

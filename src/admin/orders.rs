@@ -22,9 +22,13 @@ use crate::near::nearest;
 
 impl Desk {
     pub(super) async fn kick(&self, kick: &Kick, by: Operator) -> Result<Kicked, Refusal> {
-        let mut over = Duration::ZERO;
+        let (mut over, mut is_held) = (Duration::ZERO, false);
         let (whom, selection) = match (&kick.user, &kick.session, &kick.node) {
-            (Some(user), None, None) => (format!("user {}", user.escape_debug()), Selection::of_user(user)),
+            (Some(user), None, None) => {
+                let selection;
+                (selection, is_held) = self.sessions_of(user).await;
+                (format!("user {}", user.escape_debug()), selection)
+            }
             (None, Some(session), None) => {
                 let id = session_id(session).filter(|id| self.context.registry.find(*id).is_some());
                 let unknown = || Unknown::new("session", session, &[]);
@@ -42,7 +46,7 @@ impl Desk {
         let over_ms = u64::try_from(over.as_millis()).unwrap_or(u64::MAX);
         info!(uid = by.uid, pid = by.pid, client = by.client(), whom, kicked, over_ms, "operator: kick");
         match &kick.user {
-            Some(user) if kicked == 0 => Err(self.no_session_of(user).await.into()),
+            Some(user) if kicked == 0 && !is_held => Err(self.no_session_of(user).await.into()),
             _ => Ok(Kicked { kicked, over_ms }),
         }
     }

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use super::Desk;
 use super::sight::{Unknown, path_of};
 use super::view;
-use crate::names::{Protocol, SessionId, UserName};
+use crate::names::{Protocol, SessionId, UserName, lower_case};
 use crate::near::nearest;
 use crate::routing::NodePort;
 use crate::session::frequent::{LastMinute, Rate, network_of};
@@ -38,9 +38,15 @@ pub(super) struct Selection {
     island: Option<NodePort>,
     client: Option<IpNet>,
     session: Option<SessionId>,
+    /// Names of one user, in lower case; empty: it does not matter.
+    names: Vec<Vec<u8>>,
 }
 
 impl Selection {
+    pub(super) fn of_names(names: Vec<Vec<u8>>) -> Self {
+        Self { names, ..Self::default() }
+    }
+
     pub(super) fn of_user(user: &str) -> Self {
         Self { user: Some(user.to_owned()), ..Self::default() }
     }
@@ -61,6 +67,8 @@ impl Selection {
             && self.island.as_ref().is_none_or(|island| Arc::ptr_eq(island.table(), port.table()))
             && self.client.is_none_or(|network| network.contains(&session.client().ip().to_canonical()))
             && self.user.as_ref().is_none_or(is_users)
+            && (self.names.is_empty()
+                || session.user().is_some_and(|it| self.names.contains(&lower_case(it.as_bytes()))))
     }
 }
 
@@ -83,12 +91,13 @@ impl Desk {
             selection.client = Some(network(client)?);
         }
         let limit = filter.limit.unwrap_or(LIMIT).min(LIMIT_MAX);
+        let held: Vec<Vec<u8>> = self.context.holds.all().iter().flat_map(super::moves::keys).collect();
         let (mut matching, mut sessions) = (0, Vec::new());
         let look = self.context.registry.look(|session| {
             if selection.has(session) {
                 matching += 1;
                 if sessions.len() < limit {
-                    sessions.push(row(session));
+                    sessions.push(row(session, &held));
                 }
             }
         });
@@ -236,11 +245,12 @@ fn network(text: &str) -> Result<IpNet, super::routes::Refusal> {
     })
 }
 
-fn row(session: &Session) -> view::Session {
+fn row(session: &Session, held: &[Vec<u8>]) -> view::Session {
     let port = session.port();
     view::Session {
         session: session.id().to_string(),
         user: session.user().map(UserName::to_string),
+        held: session.user().is_some_and(|user| held.contains(&lower_case(user.as_bytes()))),
         protocol: port.protocol.to_string(),
         client: session.client().to_string(),
         tls: session.tls().map(str::to_owned),

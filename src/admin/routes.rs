@@ -22,7 +22,10 @@ use super::Desk;
 use super::access::{Gate, Role};
 use super::serve::{BODY_MAX, BODY_TIMEOUT, Operator, Streaming};
 use super::sight::Unknown;
-use super::view::{Depth, FailBackOrder, Filter, FlushOrder, Kick, LevelOrder, NodeOrder, Problem};
+use super::view::{
+    Depth, FailBackOrder, Filter, FlushOrder, HoldFilter, HoldOrder, Kick, LevelOrder, NodeOrder, Problem,
+    ReleaseOrder, Whom,
+};
 use crate::drain::Drain;
 
 type At = State<Arc<Desk>>;
@@ -47,6 +50,11 @@ impl Refusal {
     /// It cannot be understood.
     pub(super) fn usage(error: String) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error)
+    }
+
+    /// It was understood, and something else stands against it.
+    pub(super) fn conflict(error: String) -> Self {
+        Self::new(StatusCode::CONFLICT, error)
     }
 
     /// It was understood, and cannot be done.
@@ -148,6 +156,10 @@ fn routes() -> Vec<Route> {
         Route::order("/v1/node", node),
         Route::order("/v1/fail-back", fail_back),
         Route::order("/v1/flush", flush),
+        Route::order("/v1/route", route),
+        Route::look("/v1/holds", holds),
+        Route::order("/v1/hold", hold),
+        Route::order("/v1/release", release),
         Route::order("/v1/reload", reload),
         Route::look("/v1/levels", levels),
         Route::order("/v1/levels", set_level),
@@ -298,6 +310,22 @@ async fn fail_back(State(desk): At, Extension(by): By, order: Said<FailBackOrder
 
 async fn flush(State(desk): At, Extension(by): By, order: Said<FlushOrder>) -> Answer {
     json(desk.flush(&order?.0, by).await?)
+}
+
+async fn route(State(desk): At, whom: Said<Whom>) -> Answer {
+    json(desk.route(&whom?.0).await?)
+}
+
+async fn holds(State(desk): At, which: Asked<HoldFilter>) -> Answer {
+    json(desk.holds(&which?.0).await?)
+}
+
+async fn hold(State(desk): At, Extension(by): By, order: Said<HoldOrder>) -> Answer {
+    json(desk.hold(&order?.0, by).await?)
+}
+
+async fn release(State(desk): At, Extension(by): By, order: Said<ReleaseOrder>) -> Answer {
+    json(desk.release(&order?.0, by).await?)
 }
 
 async fn reload(State(desk): At, Extension(by): By) -> Answer {

@@ -55,6 +55,7 @@ impl Desk {
     pub(super) async fn status(&self) -> Status {
         let since = Duration::from_secs(self.context.run().into());
         let (users, capacity) = self.directory().cached().await;
+        let (held, held_logins) = self.context.holds.count();
         let islands = self.islands();
         let brief = |island: &Island, in_service| IslandBrief {
             name: island.name.clone(),
@@ -77,6 +78,8 @@ impl Desk {
             ready: !self.context.standing.is_draining(),
             sessions: self.context.registry.len() as u64,
             logins_last_minute: self.context.registry.begun_last_minute(),
+            held,
+            held_logins,
             islands: islands.iter().map(|table| brief(&island(table), in_service(table))).collect(),
             directory: servers.collect(),
             cache: Cache { users, capacity },

@@ -1,7 +1,8 @@
-//! The states that the operator has given to nodes, over a restart.
+//! The states that the operator has given to nodes, and the users whom he holds, over a restart.
 //!
 //! An entry stands for a node whose state is not the configuration's, together with what that was: whoever changes the
-//! configuration has said something newer, and the entry is forgotten. The file is replaced as a whole. One that cannot
+//! configuration has said something newer, and the entry is forgotten. A hold stands with the time of its end by the
+//! clock on the wall. The file is replaced as a whole. One that cannot
 //! be understood is set aside, so that nothing is lost that somebody could still read, and the start goes on.
 
 use std::collections::BTreeMap;
@@ -10,14 +11,19 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::holds::HOLD_MAX;
 use super::sight::{OPERATOR_STATES, operator_word, path_of};
-use crate::names::Protocol;
+use crate::names::{Protocol, UserName};
 use crate::routing::{Islands, NodePort, OperatorState};
+use crate::session::Holds;
+use crate::session::holds::Hold;
 
 /// Largest file that is read, in octets: some ten thousand nodes.
 const MAX_LEN: u64 = 1024 * 1024;
@@ -32,6 +38,7 @@ const VERSION: u32 = 1;
 pub(super) struct StateFile {
     path: PathBuf,
     nodes: BTreeMap<String, Entry>,
+    holds: Vec<KeptHold>,
 }
 
 /// The whole file.
@@ -41,6 +48,9 @@ struct Content {
     version: u32,
     /// By `island/node`.
     nodes: BTreeMap<String, Entry>,
+    /// Users who are held. Files from before there were any do not have it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    holds: Vec<KeptHold>,
 }
 
 /// One node.
@@ -52,22 +62,70 @@ struct Entry {
     configured: String,
 }
 
+/// One user who is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptHold {
+    id: u64,
+    user: String,
+    account: Option<String>,
+    /// In seconds since 1970.
+    since: u64,
+    /// In seconds since 1970.
+    until: u64,
+    move_to: Option<String>,
+}
+
+impl KeptHold {
+    /// `None`: a name that is no text, which no operator has given.
+    fn of(hold: &Hold, since_1970: Duration) -> Option<Self> {
+        let text = |name: &UserName| String::from_utf8(name.as_bytes().to_vec()).ok();
+        let left = hold.until.saturating_duration_since(Instant::now());
+        Some(Self {
+            id: hold.id,
+            user: text(&hold.user)?,
+            account: hold.account.as_ref().and_then(text),
+            since: hold.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs(),
+            until: (since_1970 + left).as_secs(),
+            move_to: hold.move_to.clone(),
+        })
+    }
+
+    /// `None`: its time is over, or no such user can be.
+    fn hold(&self, since_1970: Duration) -> Option<Hold> {
+        let left = Duration::from_secs(self.until).checked_sub(since_1970).filter(|left| !left.is_zero())?;
+        let name = |text: &String| UserName::new(text.as_bytes());
+        Some(Hold {
+            id: self.id,
+            user: name(&self.user)?,
+            account: self.account.as_ref().and_then(name),
+            also: Vec::new(),
+            since: SystemTime::UNIX_EPOCH + Duration::from_secs(self.since).min(since_1970),
+            // A clock that was put back must not make it longer than any may be.
+            until: Instant::now() + left.min(HOLD_MAX),
+            move_to: self.move_to.clone(),
+            go_on: false,
+            waiting: 0,
+        })
+    }
+}
+
 impl StateFile {
     /// Reads it and gives the nodes their states. Blocks for a moment.
     pub(super) fn open(path: &Path, islands: &Islands) -> Self {
-        let nodes = match read(path) {
-            Ok(nodes) => nodes,
-            Err(Unread::Missing) => BTreeMap::new(),
+        let (nodes, holds) = match read(path) {
+            Ok(content) => (content.nodes, content.holds),
+            Err(Unread::Missing) => Default::default(),
             Err(Unread::Unreadable(reason)) => {
                 warn!(file = %path.display(), reason, "states of nodes cannot be read: those of the configuration hold");
-                BTreeMap::new()
+                Default::default()
             }
             Err(Unread::Damaged(reason)) => {
                 set_aside(path, &reason);
-                BTreeMap::new()
+                Default::default()
             }
         };
-        let mut file = Self { path: path.to_owned(), nodes: BTreeMap::new() };
+        let mut file = Self { path: path.to_owned(), nodes: BTreeMap::new(), holds };
         let ports: BTreeMap<String, NodePort> =
             islands.iter().flat_map(|table| table.ports(Protocol::Imap)).map(|port| (path_of(&port), port)).collect();
         for (node, entry) in nodes {
@@ -90,6 +148,29 @@ impl StateFile {
         file
     }
 
+    /// Holds those who were held before the restart, but for holds whose time is over.
+    pub(super) fn restore_holds(&mut self, holds: &Holds) {
+        let since_1970 = since_1970();
+        self.holds.retain(|kept| {
+            let user = UserName::new(kept.user.as_bytes()).map(|name| name.to_string());
+            let Some(hold) = kept.hold(since_1970) else {
+                warn!(user, "a hold has ended by itself while mailferry did not run");
+                return false;
+            };
+            let left_s = hold.until.saturating_duration_since(Instant::now()).as_secs();
+            info!(user, left_s, "the user is held as before the restart");
+            holds.restore(hold);
+            true
+        });
+    }
+
+    /// Keeps these holds and no others. Says why they are not kept, if they are not.
+    pub(super) async fn keep_holds(&mut self, holds: &Holds) -> Result<(), String> {
+        let since_1970 = since_1970();
+        self.holds = holds.all().iter().filter_map(|hold| KeptHold::of(hold, since_1970)).collect();
+        self.write().await
+    }
+
     /// Keeps a state. Says why it is not kept, if it is not.
     pub(super) async fn keep(&mut self, port: &NodePort, state: OperatorState) -> Result<(), String> {
         let configured = port.node().state;
@@ -99,7 +180,12 @@ impl StateFile {
             let words = (operator_word(state).to_owned(), operator_word(configured).to_owned());
             self.nodes.insert(path_of(port), Entry { state: words.0, configured: words.1 });
         }
-        let (path, content) = (self.path.clone(), Content { version: VERSION, nodes: self.nodes.clone() });
+        self.write().await
+    }
+
+    async fn write(&self) -> Result<(), String> {
+        let content = Content { version: VERSION, nodes: self.nodes.clone(), holds: self.holds.clone() };
+        let path = self.path.clone();
         let written = spawn_blocking(move || write(&path, &content)).await;
         let reason = match written {
             Ok(Ok(())) => return Ok(()),
@@ -117,7 +203,7 @@ enum Unread {
     Damaged(String),
 }
 
-fn read(path: &Path) -> Result<BTreeMap<String, Entry>, Unread> {
+fn read(path: &Path) -> Result<Content, Unread> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Unread::Missing,
         _ => Unread::Unreadable(error.to_string()),
@@ -133,10 +219,15 @@ fn read(path: &Path) -> Result<BTreeMap<String, Entry>, Unread> {
     let content: Content = serde_json::from_slice(&octets).map_err(|error| Unread::Damaged(error.to_string()))?;
     let is_known = |entry: &Entry| OPERATOR_STATES.iter().any(|(word, _)| *word == entry.state);
     match content {
-        Content { version: VERSION, nodes } if nodes.values().all(is_known) => Ok(nodes),
+        Content { version: VERSION, .. } if content.nodes.values().all(is_known) => Ok(content),
         Content { version: VERSION, .. } => Err(Unread::Damaged("a state that nobody gives".to_owned())),
         Content { version, .. } => Err(Unread::Damaged(format!("its version is {version}, and not {VERSION}"))),
     }
+}
+
+/// By the clock on the wall, which goes on while mailferry does not run.
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 fn set_aside(path: &Path, reason: &str) {

@@ -1,12 +1,14 @@
 //! The words of all questions and answers, as JSON has them: docs/openapi.json describes the same, and a test compares
 //! the two. Names of users are escaped as in the log.
 
+mod holds;
 mod watch;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::holds::{Held, Hold, HoldFilter, HoldOrder, Holds, ReleaseOrder, Released, Route, Whom};
 pub use self::watch::{Curve, Curves, Event, Failure, Failures};
 
 /// Why a question has no answer.
@@ -48,6 +50,10 @@ pub struct Status {
     pub sessions: u64,
     /// Accepted in the last minute.
     pub logins_last_minute: u64,
+    /// Users who are held.
+    pub held: usize,
+    /// Logins of theirs that wait.
+    pub held_logins: usize,
     /// In short.
     pub islands: Vec<IslandBrief>,
     /// In the order of asking.
@@ -188,6 +194,8 @@ pub struct Session {
     pub session: String,
     /// As in the log.
     pub user: Option<String>,
+    /// Whether new logins of the user wait.
+    pub held: bool,
     /// `imap` or `pop3`.
     pub protocol: String,
     /// Address and port.

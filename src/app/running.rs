@@ -96,7 +96,7 @@ impl Running {
         context.upkeep.configured(Done::Success, since_1970.as_secs());
         context.upkeep.certified(made.expiries.clone());
         let site = context.site();
-        let admin = Admin::open(&settings.admin, made.keys.clone(), &site.islands)?;
+        let admin = Admin::open(&settings.admin, made.keys.clone(), (&site.islands, &context.holds))?;
         let entrance = admin.entrance();
         tokio::spawn(until(drain.clone(), logging::keep_summing()));
         let (lookups, keeper) = (refresh(&site, &drain), keep(&site.directory, &drain, None));

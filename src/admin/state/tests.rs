@@ -87,3 +87,66 @@ async fn nodes_that_are_gone_are_forgotten_and_a_file_that_cannot_be_is_told() {
     let error = file.keep(&node(&kept, 0), Maintenance).await.unwrap_err();
     assert!(error.contains("missing/operator.json cannot be written: "), "{error}");
 }
+
+fn held(holds: &Holds) -> Vec<(u64, String, Option<String>, u64)> {
+    let left = |hold: &Hold| hold.until.saturating_duration_since(Instant::now()).as_secs();
+    let one =
+        |hold: &Hold| (hold.id, hold.user.to_string(), hold.account.as_ref().map(ToString::to_string), left(hold));
+    holds.all().iter().map(one).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_held_is_held_after_a_restart_for_the_time_that_was_left() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("operator.json");
+    let name = |text: &str| UserName::new(text.as_bytes()).unwrap();
+    let (before, islands) = (Holds::default(), islands(InService));
+    let mut file = StateFile::open(&path, &islands);
+    file.keep(&node(&islands, 0), Draining).await.unwrap();
+    for (user, account, minutes) in [("anna", Some("a.nna"), 10), ("bérta \" \\", None, 60)] {
+        let until = Instant::now() + Duration::from_secs(60 * minutes);
+        before.hold((name(user), account.map(name)), (SystemTime::now(), until), Some("b".to_owned())).unwrap();
+    }
+    file.keep_holds(&before).await.unwrap();
+    let (after, mut file) = (Holds::default(), StateFile::open(&path, &islands));
+    assert_eq!(states(&islands), [Draining, InService], "one does not push out the other");
+    file.restore_holds(&after);
+    let expected: Vec<_> = held(&before);
+    let restored: Vec<_> = held(&after);
+    for ((id, user, account, left), (same_id, same_user, same_account, still)) in expected.into_iter().zip(restored) {
+        assert_eq!((id, user, account), (same_id, same_user, same_account));
+        assert!(still <= left && still + 30 > left, "{left} {still}");
+    }
+    assert_eq!(after.all()[0].move_to.as_deref(), Some("b"));
+    let more = after.hold((name("carol"), None), (SystemTime::now(), Instant::now()), None).unwrap();
+    assert!(more.id > after.all()[1].id, "no number is given twice");
+    after.release(after.all()[0].id).unwrap();
+    file.keep_holds(&after).await.unwrap();
+    let last = Holds::default();
+    StateFile::open(&path, &islands).restore_holds(&last);
+    assert_eq!(held(&last).len(), 1, "neither who was released nor whose time is over");
+}
+
+#[tokio::test]
+async fn files_from_before_there_were_holds_are_read_and_wild_times_are_cut() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("operator.json");
+    let entry = "{\"state\": \"draining\", \"configured\": \"in-service\"}";
+    fs::write(&path, format!("{{\"version\":1,\"nodes\":{{\"a/node0\":{entry}}}}}")).unwrap();
+    let (islands_, holds) = (islands(InService), Holds::default());
+    StateFile::open(&path, &islands_).restore_holds(&holds);
+    assert_eq!((states(&islands_), held(&holds).len()), (vec![Draining, InService], 0));
+    let hold = |user: &str, until: u64| {
+        format!(
+            "{{\"id\":7,\"user\":\"{user}\",\"account\":null,\"since\":{0},\"until\":{until},\"move_to\":null}}",
+            u64::MAX
+        )
+    };
+    let kept = [hold("long", u64::MAX), hold("over", 1), hold("", u64::MAX)].join(",");
+    fs::write(&path, format!("{{\"version\":1,\"nodes\":{{}},\"holds\":[{kept}]}}")).unwrap();
+    let mut file = StateFile::open(&path, &islands_);
+    file.restore_holds(&holds);
+    assert!(matches!(&held(&holds)[..], [(7, user, None, left)] if user == "long" && *left <= HOLD_MAX.as_secs()));
+    assert!(holds.all()[0].since <= SystemTime::now());
+    file.keep_holds(&holds).await.unwrap();
+}

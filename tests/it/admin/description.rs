@@ -78,7 +78,7 @@ async fn every_answer_is_what_is_described() {
     let (_left, _right, folder) = site().await;
     let running = folder.run().await;
     let _clients = (running.log_in("alice").await, running.log_in("bob").await);
-    let questions: [(&str, &str, Option<Value>, u16); 30] = [
+    let questions: [(&str, &str, Option<Value>, u16); 41] = [
         ("GET", "/healthz", None, 200),
         ("GET", "/readyz", None, 200),
         ("GET", "/v1/status", None, 200),
@@ -108,6 +108,17 @@ async fn every_answer_is_what_is_described() {
         ("POST", "/v1/fail-back", Some(json!({"island": "c"})), 404),
         ("POST", "/v1/flush", Some(json!({})), 200),
         ("POST", "/v1/flush", Some(json!({"user": ""})), 400),
+        ("POST", "/v1/route", Some(json!({"user": "alice", "island": "b"})), 200),
+        ("POST", "/v1/route", Some(json!({"user": "alice", "island": "c"})), 404),
+        ("POST", "/v1/hold", Some(json!({"user": "alice", "for_s": 60})), 200),
+        ("POST", "/v1/hold", Some(json!({"user": "alice", "move_to": "b"})), 409),
+        ("POST", "/v1/hold", Some(json!({"user": "alice", "for_s": 0})), 400),
+        ("POST", "/v1/hold", Some(json!({"user": "nobody"})), 404),
+        ("GET", "/v1/holds", None, 200),
+        ("GET", "/v1/holds?user=bob", None, 404),
+        ("POST", "/v1/release", Some(json!({"user": "alice", "id": 9})), 409),
+        ("POST", "/v1/release", Some(json!({"user": "alice"})), 200),
+        ("POST", "/v1/release", Some(json!({"user": "alice"})), 404),
         ("POST", "/v1/reload", None, 200),
     ];
     let mut asked = BTreeSet::new();

@@ -1,0 +1,154 @@
+//! Users who are held: the operator's orders, the list, and the end of holds that nobody ends.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::moves::{forget, keys};
+use super::routes::Refusal;
+use super::serve::Operator;
+use super::state::StateFile;
+use super::{Desk, view};
+use crate::directory::LookupError;
+use crate::drain::Drain;
+use crate::names::lower_case;
+use crate::session::Context;
+use crate::session::holds::{HELD_MAX, Hold, NotHeld};
+
+/// How long a hold lasts where the order does not say.
+const HOLD: Duration = Duration::from_secs(10 * 60);
+
+/// The longest hold.
+pub(super) const HOLD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Desk {
+    pub(super) async fn holds(&self, filter: &view::HoldFilter) -> Result<view::Holds, Refusal> {
+        let holds = match &filter.user {
+            Some(user) => vec![self.held(user)?],
+            None => self.context.holds.all(),
+        };
+        Ok(view::Holds { holds: self.shown(&holds).await })
+    }
+
+    pub(super) async fn hold(&self, order: &view::HoldOrder, by: Operator) -> Result<view::Held, Refusal> {
+        if let Some(island) = &order.move_to {
+            self.island(island)?;
+        }
+        let lasts = order.for_s.map_or(HOLD, Duration::from_secs);
+        if lasts.is_zero() || lasts > HOLD_MAX {
+            return Err(Refusal::usage(format!("a hold lasts a second to {} hours", HOLD_MAX.as_secs() / 3600)));
+        }
+        let user = self.looked_up(&order.user)?;
+        let (account, doubt) = match self.ask(&user).await {
+            Ok((route, _)) => (route.login, None),
+            Err(LookupError::NotFound) => return Err(self.no_user(&user).await.into()),
+            Err(error) if order.move_to.is_some() => return Err(Refusal::failed(format!("{user}: {error}"))),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let until = Instant::now() + lasts;
+        let (since, move_to) = (SystemTime::now(), order.move_to.clone());
+        let (hold, was_held) = match self.context.holds.hold((user, account), (since, until), move_to) {
+            Ok(hold) => (hold, false),
+            Err(NotHeld::Already(hold)) if order.move_to.is_none() && hold.move_to.is_none() => {
+                (self.context.holds.change(hold.id, |hold| hold.until = until).unwrap_or(*hold), true)
+            }
+            Err(NotHeld::Already(hold)) => {
+                let why = if hold.move_to.is_some() { "being moved" } else { "held" };
+                return Err(Refusal::conflict(format!("{} is {why} already, since {}", hold.user, since_of(&hold))));
+            }
+            Err(NotHeld::TooMany) => return Err(Refusal::conflict(format!("{HELD_MAX} users are held already"))),
+        };
+        let not_kept = self.keep_holds().await;
+        let (user, for_s) = (hold.user.to_string(), lasts.as_secs());
+        info!(uid = by.uid, pid = by.pid, client = by.client(), user, for_s, move_to = hold.move_to, "operator: hold");
+        let hold = self.with_names(hold).await;
+        let mut shown = self.shown(std::slice::from_ref(&hold)).await;
+        let over = || Refusal::conflict("somebody has released the user meanwhile".to_owned());
+        Ok(view::Held { hold: shown.pop().ok_or_else(over)?, was_held, doubt, not_kept })
+    }
+
+    pub(super) async fn release(&self, order: &view::ReleaseOrder, by: Operator) -> Result<view::Released, Refusal> {
+        let hold = self.held(&order.user)?;
+        let user = hold.user.to_string();
+        let is_over = || Refusal::conflict(format!("{user}: that hold is over, whether the user is held again or not"));
+        if order.id.is_some_and(|id| id != hold.id) {
+            return Err(is_over());
+        }
+        let held_s = hold.since.elapsed().unwrap_or_default().as_secs();
+        if order.id.is_none() && hold.move_to.is_some() && !hold.go_on {
+            let hold = self.context.holds.change(hold.id, |hold| hold.go_on = true).ok_or_else(is_over)?;
+            info!(uid = by.uid, pid = by.pid, client = by.client(), user, "operator: the move may go on");
+            return Ok(view::Released { user, waited: hold.waiting, held_s, goes_on: true, not_kept: None });
+        }
+        forget(&self.directory(), &hold).await;
+        let waited = self.context.holds.release(hold.id).ok_or_else(is_over)?.waiting;
+        let not_kept = self.keep_holds().await;
+        info!(uid = by.uid, pid = by.pid, client = by.client(), user, waited, held_s, "operator: release");
+        Ok(view::Released { user, waited, held_s, goes_on: false, not_kept })
+    }
+
+    /// Says why the holds are not kept over a restart, if they are not.
+    async fn keep_holds(&self) -> Option<String> {
+        let not_kept = self.states.lock().await.keep_holds(&self.context.holds).await.err();
+        if let Some(reason) = &not_kept {
+            warn!(reason, "operator: who is held will be forgotten at a restart");
+        }
+        not_kept
+    }
+
+    async fn shown(&self, holds: &[Hold]) -> Vec<view::Hold> {
+        let names = |(place, hold)| keys(hold).into_iter().map(move |key| (key, place));
+        let places: HashMap<Vec<u8>, usize> = holds.iter().enumerate().flat_map(names).collect();
+        let mut sessions = vec![0; holds.len()];
+        let look = self.context.registry.look(|session| {
+            let place = session.user().and_then(|user| places.get(&lower_case(user.as_bytes())));
+            if let Some(count) = place.and_then(|place| sessions.get_mut(*place)) {
+                *count += 1;
+            }
+        });
+        look.await;
+        holds.iter().zip(sessions).map(|(hold, sessions)| self.row(hold, sessions)).collect()
+    }
+
+    fn row(&self, hold: &Hold, sessions: u64) -> view::Hold {
+        view::Hold {
+            id: hold.id,
+            user: hold.user.to_string(),
+            account: hold.account.as_ref().map(ToString::to_string),
+            since: since_of(hold),
+            held_s: hold.since.elapsed().unwrap_or_default().as_secs(),
+            ends_in_s: hold.until.saturating_duration_since(Instant::now()).as_millis().div_ceil(1000) as u64,
+            waiting: hold.waiting,
+            under_way: self.context.holds.under_way(hold),
+            sessions,
+            move_to: hold.move_to.clone(),
+            go_on: hold.go_on,
+        }
+    }
+}
+
+fn since_of(hold: &Hold) -> String {
+    humantime::format_rfc3339_seconds(hold.since).to_string()
+}
+
+/// Ends holds that nobody has ended in their time, and says so. Until told to stop.
+pub(super) async fn watch(context: Arc<Context>, states: Arc<Mutex<StateFile>>, drain: Drain) {
+    loop {
+        let overdue = tokio::select! {
+            overdue = context.holds.overdue() => overdue,
+            () = drain.signalled() => return,
+        };
+        forget(&context.site().directory, &overdue).await;
+        let Some(hold) = context.holds.expire(overdue.id) else { continue };
+        let (user, waited) = (hold.user.to_string(), hold.waiting);
+        let held_s = hold.since.elapsed().unwrap_or_default().as_secs();
+        warn!(user, held_s, waited, "a hold has ended by itself: nobody has released the user");
+        if let Err(reason) = states.lock().await.keep_holds(&context.holds).await {
+            warn!(reason, "who is held will be forgotten at a restart");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What the move of a user needs besides a hold: where the directory says that he is now, and all the names under which
+//! he may have sessions. `mailferry move` takes the steps, in the operator's own process, which may run programs.
+
+use super::Desk;
+use super::people::Selection;
+use super::routes::Refusal;
+use super::sight::Unknown;
+use super::view;
+use crate::directory::{Directory, Found, LookupError, Route};
+use crate::names::{UserName, lower_case};
+use crate::near::nearest;
+use crate::session::holds::Hold;
+
+impl Desk {
+    /// The name that is looked up for a name that an operator has typed.
+    pub(super) fn looked_up(&self, user: &str) -> Result<UserName, Refusal> {
+        let none = || Refusal::usage("a user name has 1 to 255 octets and no line end".to_owned());
+        let typed = UserName::new(user.as_bytes()).ok_or_else(none)?;
+        let forbidden =
+            || Unknown { error: format!("{typed}: the rules of [usernames] allow no such name"), meant: None };
+        let names = self.context.site().settings.usernames.apply(&typed, None, None);
+        Ok(names.ok_or_else(forbidden)?.looked_up)
+    }
+
+    pub(super) async fn route(&self, whom: &view::Whom) -> Result<view::Route, Refusal> {
+        if let Some(island) = &whom.island {
+            self.island(island)?;
+        }
+        let user = self.looked_up(&whom.user)?;
+        // What the cache has of a user who is held serves nobody, and is forgotten at the end anyway. Of others it may be
+        // all there is, should the directory be unavailable.
+        if self.context.holds.find(&user).is_some() {
+            self.directory().flush(Some(&user)).await;
+        }
+        let (route, found) = match self.ask(&user).await {
+            Ok(located) => located,
+            Err(LookupError::NotFound) => return Err(self.no_user(&user).await.into()),
+            Err(error) => return Err(Refusal::failed(format!("{user}: {error}"))),
+        };
+        let table = self.islands().find(&route.island).map(|table| table.island().name.to_string());
+        Ok(view::Route {
+            user: user.to_string(),
+            configured: table.is_some(),
+            island: table.unwrap_or_else(|| route.island.to_string()),
+            account: route.login.map(|login| login.to_string()),
+            answered: match found {
+                Found::Asked(source) => Some(source.to_string()),
+                Found::Cached { .. } | Found::Stale { .. } => None,
+            },
+        })
+    }
+
+    /// What the directory says now, or has said within the last second to such a question. Never an old route.
+    pub(super) async fn ask(&self, user: &UserName) -> Result<(Route, Found), LookupError> {
+        let busy = || LookupError::Unavailable("too many such questions at once".into());
+        let located = self.directory().locate_afresh(user).await.ok_or_else(busy)??;
+        Ok((located.route, located.found))
+    }
+
+    /// The directory knows nobody of this name; perhaps there is a session of somebody with a similar one.
+    pub(super) async fn no_user(&self, user: &UserName) -> Unknown {
+        let known = self.no_session_of(&user.to_string()).await;
+        Unknown { error: format!("the directory knows no user {user}"), meant: known.meant }
+    }
+
+    /// The sessions of a user: those under this name, and of one who is held, those under all his names.
+    pub(super) async fn sessions_of(&self, user: &str) -> (Selection, bool) {
+        match self.held(user) {
+            Ok(hold) => {
+                let hold = self.with_names(hold).await;
+                (Selection::of_names(keys(&hold)), true)
+            }
+            Err(_) => (Selection::of_user(user), false),
+        }
+    }
+
+    /// The user's hold.
+    pub(super) fn held(&self, user: &str) -> Result<Hold, Refusal> {
+        let holds = &self.context.holds;
+        let found = match self.looked_up(user) {
+            Ok(user) => holds.find(&user),
+            Err(_) => UserName::new(user.as_bytes()).and_then(|user| holds.find(&user)),
+        };
+        found.ok_or_else(|| {
+            let held: Vec<String> = holds.all().iter().map(|hold| hold.user.to_string()).collect();
+            let meant = nearest(user, held.iter().map(String::as_str)).map(str::to_owned);
+            Unknown { error: format!("{} is not held", user.escape_debug()), meant }.into()
+        })
+    }
+
+    /// The hold, with all names under which the user has logged in of late.
+    pub(super) async fn with_names(&self, hold: Hold) -> Hold {
+        let also = names_of(&self.directory(), &hold).await;
+        self.context.holds.change(hold.id, |hold| hold.also = also).unwrap_or(hold)
+    }
+}
+
+/// Other names that lead to the user's mailbox, as far as the cache knows.
+async fn names_of(directory: &Directory, hold: &Hold) -> Vec<UserName> {
+    let Some(account) = &hold.account else { return Vec::new() };
+    let mut names = directory.names_of(account).await;
+    names.retain(|name| *name != hold.user && name != account);
+    names
+}
+
+/// The user's names, as they are compared.
+pub(super) fn keys(hold: &Hold) -> Vec<Vec<u8>> {
+    hold.names().map(|name| lower_case(name.as_bytes())).collect()
+}
+
+/// The cache has nothing more of the user: whoever has waited asks the directory.
+pub(super) async fn forget(directory: &Directory, hold: &Hold) {
+    let names = names_of(directory, hold).await;
+    for name in hold.names().chain(&names) {
+        directory.flush(Some(name)).await;
+    }
+}
