@@ -165,15 +165,44 @@ impl Asking {
             Ok(Problem { error, meant }) => complain(&format!("{error}; did you mean {}?", meant.join(" or "))),
             Err(_) => complain(&format!("mailferry answered {status}")),
         }
-        ExitCode::from(match status {
-            StatusCode::NOT_FOUND => EXIT_NOT_FOUND,
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
-                complain("your token is in the file of --token-file, or of MAILFERRY_TOKEN_FILE");
-                EXIT_NOT_PERMITTED
-            }
-            status if status.is_client_error() => EXIT_USAGE,
-            _ => EXIT_FAILED,
-        })
+        ExitCode::from(code_of(status))
+    }
+
+    /// Asks for something, and prints nothing: for those who ask more than once.
+    pub(super) fn try_get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, Unanswered> {
+        let query = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect::<Vec<_>>();
+        let uri = format!("{path}?{}", query.join("&"));
+        self.try_ask(Request::builder().method(Method::GET).uri(uri), Vec::new())
+    }
+
+    /// Orders something, and prints nothing.
+    pub(super) fn try_post<T: DeserializeOwned>(&self, path: &str, order: &impl Serialize) -> Result<T, Unanswered> {
+        let body = serde_json::to_vec(order).map_err(|error| Unanswered::lost(&error))?;
+        let request = Request::builder().method(Method::POST).uri(path).header("content-type", "application/json");
+        self.try_ask(request, body)
+    }
+
+    fn try_ask<T: DeserializeOwned>(
+        &self,
+        request: hyper::http::request::Builder,
+        body: Vec<u8>,
+    ) -> Result<T, Unanswered> {
+        let place = self.socket().map_err(Unanswered::Told)?;
+        let request = request.body(Body::from(body)).map_err(|error| Unanswered::lost(&error))?;
+        let asking = async { timeout(TIMEOUT, exchange(&place, request)).await };
+        let asked = runtime().map_err(Unanswered::Told)?.block_on(asking);
+        let (status, answer) = match asked {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(Trouble::NoSocket(error))) => return Err(Unanswered::NoSocket(Box::new(place), error)),
+            Ok(Err(Trouble::NoAnswer(error))) => return Err(Unanswered::lost(&error)),
+            Err(_) => return Err(Unanswered::lost(&format!("no answer within {TIMEOUT:?}"))),
+        };
+        if status == StatusCode::OK {
+            return serde_json::from_slice(&answer).map_err(|error| Unanswered::lost(&error));
+        }
+        let problem = serde_json::from_slice(&answer)
+            .unwrap_or_else(|_| Problem { error: format!("mailferry answered {status}"), meant: Vec::new() });
+        Err(Unanswered::Refused(code_of(status), problem))
     }
 
     /// The socket that was named, or that the configuration names, whatever else is wrong there. A configuration that cannot
@@ -213,8 +242,64 @@ impl Asking {
     }
 }
 
+/// Why there is no answer, for those who go on without one.
+pub(super) enum Unanswered {
+    /// mailferry refuses: the exit code that this is, and its words.
+    Refused(u8, Problem),
+    /// Nobody listens there, or may be asked.
+    NoSocket(Box<Place>, io::Error),
+    /// It broke off.
+    Lost(String),
+    /// What was wrong has been told.
+    Told(ExitCode),
+}
+
+impl Unanswered {
+    fn lost(error: &dyn fmt::Display) -> Self {
+        Self::Lost(error.to_string())
+    }
+
+    /// Whether it may be another time.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::Lost(_) | Self::NoSocket(..))
+    }
+
+    /// Tells it, and says with which code to end.
+    pub(super) fn tell(self) -> ExitCode {
+        match self {
+            Self::Refused(code, Problem { error, meant }) => {
+                let meant =
+                    if meant.is_empty() { String::new() } else { format!("; did you mean {}?", meant.join(" or ")) };
+                complain(&format!("{error}{meant}"));
+                ExitCode::from(code)
+            }
+            Self::NoSocket(place, error) => no_socket(&place, &error),
+            Self::Lost(error) => {
+                complain(&format!("no answer: {error}"));
+                ExitCode::from(EXIT_UNAVAILABLE)
+            }
+            Self::Told(code) => code,
+        }
+    }
+}
+
+/// The exit code for a refusal.
+fn code_of(status: StatusCode) -> u8 {
+    match status {
+        StatusCode::NOT_FOUND => EXIT_NOT_FOUND,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
+            complain("your token is in the file of --token-file, or of MAILFERRY_TOKEN_FILE");
+            EXIT_NOT_PERMITTED
+        }
+        // What stands against it is not in the arguments.
+        StatusCode::CONFLICT => EXIT_FAILED,
+        status if status.is_client_error() => EXIT_USAGE,
+        _ => EXIT_FAILED,
+    }
+}
+
 /// Where a mailferry listens for commands.
-enum Place {
+pub(super) enum Place {
     /// Its socket.
     Here(PathBuf),
     /// Its address.

@@ -6,8 +6,10 @@
 mod check;
 mod client;
 mod flush;
+mod hold;
 mod islands;
 mod levels;
+mod moving;
 mod node;
 mod pages;
 mod print;
@@ -24,11 +26,13 @@ use std::io::{IsTerminal, stderr};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use self::client::Asking;
+use self::moving::Moving;
 use self::print::complain;
 use self::sessions::{Kind, Which};
 use self::top::Look;
@@ -221,6 +225,60 @@ enum Command {
         #[command(flatten)]
         asking: Asking,
     },
+    /// Let new logins of a user wait. They do not fail, but after `hold_timeout`, as for the time being.
+    ///
+    /// The user is held under every spelling, and under other names for which the directory says the same login. Sessions
+    /// stay; logins that came before go on, and `holds` says how many (UNDER WAY). Survives a restart. A hold that nobody
+    /// ends by `release` ends by itself. Said again, it lasts from then on.
+    #[command(after_help = EXIT_CODES)]
+    Hold {
+        /// The user, as a client would type the name, with its domain if names have one here.
+        #[arg(value_name = "USER")]
+        user: String,
+        /// When it ends by itself, as 90s, 10m or 2h.
+        #[arg(long = "for", value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
+        lasts: Duration,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Let the logins of a user go on who is held. They ask the directory, and the cache forgets the user.
+    ///
+    /// Where the user is being moved by `move` without a command, this is the word that the mail is moved; said again, it
+    /// ends the hold.
+    #[command(after_help = EXIT_CODES)]
+    Release {
+        /// The user.
+        #[arg(value_name = "USER")]
+        user: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// The users who are held: since when, until when, and how many logins wait.
+    #[command(after_help = EXIT_CODES)]
+    Holds {
+        /// This user only.
+        #[arg(long)]
+        user: Option<String>,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Move a user to another island, as one operation: hold the logins, move the mail, look until the directory says so, end
+    /// the old sessions, release.
+    ///
+    /// The mail is moved, and the directory changed, by a command of the site's, which runs here and not in mailferry; or by
+    /// hand, where there is none: Enter, or `mailferry release USER`, says that it is done. Whatever goes wrong, or takes
+    /// too long, or is broken off by Ctrl-C, is put back: the logins go on to where the directory says, and no session is ended.
+    /// If this process dies, the hold ends by itself. With --json, each step is an object on a line of its own.
+    ///
+    /// Exit codes: 0 moved, or there already; 75 not moved, and put back; 4 no such user or island, 70 the user is held or
+    /// moved by somebody else, or the directory cannot say, 69 no mailferry listens there, or it is gone, 77 not permitted, 2
+    /// wrong arguments.
+    Move {
+        #[command(flatten)]
+        moving: Moving,
+        #[command(flatten)]
+        asking: Asking,
+    },
     /// Forget what the cache has of a user, or all of it. The next logins ask the directory.
     ///
     /// While the directory is unavailable, those who were forgotten cannot log in.
@@ -291,6 +349,10 @@ pub fn main(threads_may_begin: impl FnOnce()) -> ExitCode {
         Command::Undrain { node, asking } => node::set(&node, "in-service", &asking),
         Command::Maintenance { node, asking } => node::set(&node, "maintenance", &asking),
         Command::FailBack { island, asking } => node::fail_back(&island, &asking),
+        Command::Hold { user, lasts, asking } => hold::hold(user, lasts, &asking),
+        Command::Release { user, asking } => hold::release(user, &asking),
+        Command::Holds { user, asking } => hold::holds(user, &asking),
+        Command::Move { moving, asking } => moving::move_user(&moving, &asking),
         Command::Flush { user, asking } => flush::flush(user, &asking),
         Command::Reload { asking } => reload::reload(&asking),
         Command::LogsLevel { order, asking } => levels::level(order.as_deref(), &asking),

@@ -58,9 +58,10 @@ pub(super) fn sessions(which: Which, asking: &Asking) -> Result<ExitCode, ExitCo
 }
 
 fn row(session: Session) -> [String; 9] {
+    let held = if session.held { " (held)" } else { "" };
     [
         session.session,
-        session.user.unwrap_or_default(),
+        session.user.unwrap_or_default() + held,
         session.protocol,
         session.client,
         session.tls.unwrap_or_else(|| "-".to_owned()),

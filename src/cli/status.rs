@@ -23,6 +23,10 @@ pub(super) fn status(asking: &Asking) -> Result<ExitCode, ExitCode> {
             ("files", status.rights.files),
             ("calls", status.rights.calls),
         ]);
+        if status.held > 0 {
+            let logins = status.held_logins;
+            list(&[("held", format!("{} users, for whom {logins} logins wait; see mailferry holds", status.held))]);
+        }
         super::print::say("");
         let row = |server: crate::admin::view::DirectoryServer| {
             let state = if server.available { "available" } else { "unavailable" };

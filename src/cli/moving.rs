@@ -1,0 +1,267 @@
+//! `mailferry move`: a user goes to another island, and what goes wrong is put back.
+//!
+//! The steps are taken here, in the operator's own process: the one that serves may not run programs, and must not be in
+//! the middle of anything when this one dies. It knows the hold alone, which ends by itself.
+
+mod outside;
+mod words;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::time::Instant;
+
+use self::outside::{Interrupted, Outside, Ran};
+use self::words::Step;
+use super::client::{Asking, Unanswered};
+use super::{EXIT_UNAVAILABLE, runtime};
+use crate::admin::view::{Held, Hold, HoldOrder, Holds, Kick, Kicked, ReleaseOrder, Released, Route, Whom};
+
+/// EX_TEMPFAIL of sysexits.h: not moved, and everything is as it was.
+const EXIT_PUT_BACK: u8 = 75;
+
+/// How often mailferry is asked whether logins and sessions are gone.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How often the directory is.
+const POLL: Duration = Duration::from_secs(1);
+
+/// How much longer than the move the hold lasts: for the end of the command and the last words.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// How long a mailferry that does not answer is asked again: it may be restarting.
+const RESTART: Duration = Duration::from_secs(15);
+
+/// Who goes where, and how.
+#[derive(Args)]
+pub(super) struct Moving {
+    /// The user, as a client would type the name, with its domain if names have one here.
+    #[arg(value_name = "USER")]
+    user: String,
+    /// The island to go to.
+    #[arg(value_name = "ISLAND")]
+    island: String,
+    /// Moves the mail and changes the directory: run by /bin/sh, with MAILFERRY_USER, MAILFERRY_ACCOUNT (the name on the
+    /// nodes), MAILFERRY_FROM and MAILFERRY_TO (the islands). Without it that is done by hand.
+    #[arg(long, value_name = "COMMAND")]
+    command: Option<String>,
+    /// End the user's sessions before the mail is moved, and not only after: right where the command copies the mail once, and
+    /// what a client changes meanwhile would be lost.
+    #[arg(long)]
+    kick_first: bool,
+    /// For all of it; then everything is put back.
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+/// Why a user who is held is not moved.
+enum Trouble {
+    /// What was waited for when the time was over.
+    Timeout(&'static str),
+    Interrupted,
+    Command(String),
+    /// Somebody else has ended the hold, or it has ended by itself.
+    HoldOver,
+    Unanswered(Unanswered),
+}
+
+impl From<Interrupted> for Trouble {
+    fn from(Interrupted: Interrupted) -> Self {
+        Self::Interrupted
+    }
+}
+
+pub(super) fn move_user(moving: &Moving, asking: &Asking) -> Result<ExitCode, ExitCode> {
+    let Moving { user, island, timeout, .. } = moving;
+    let mut outside = Outside::listen(runtime()?);
+    let deadline = Instant::now() + *timeout;
+    let whom = Whom { user: user.clone(), island: Some(island.clone()) };
+    let route: Route = asking.try_post("/v1/route", &whom).map_err(Unanswered::tell)?;
+    let is_json = asking.wants_json();
+    if route.island == *island {
+        Step::There { user: &route.user, island }.tell(is_json);
+        return Ok(ExitCode::SUCCESS);
+    }
+    Step::checked(&route, island).tell(is_json);
+    let for_s = Some((*timeout + GRACE).as_secs());
+    let order = HoldOrder { user: user.clone(), for_s, move_to: Some(island.clone()) };
+    let Held { hold, .. } = asking.try_post("/v1/hold", &order).map_err(Unanswered::tell)?;
+    Step::held(&hold).tell(is_json);
+    let mut under_way = UnderWay { moving, asking, route: &route, hold: &hold, deadline, outside: &mut outside };
+    match under_way.steps() {
+        Ok(code) => Ok(code),
+        Err(trouble) => Ok(under_way.put_back(trouble)),
+    }
+}
+
+/// A move whose user is held.
+struct UnderWay<'a> {
+    moving: &'a Moving,
+    asking: &'a Asking,
+    route: &'a Route,
+    hold: &'a Hold,
+    deadline: Instant,
+    outside: &'a mut Outside,
+}
+
+impl UnderWay<'_> {
+    fn steps(&mut self) -> Result<ExitCode, Trouble> {
+        let island = &self.moving.island;
+        self.until("logins that were under way", |hold| hold.under_way == 0)?;
+        self.tell(&Step::Quiet);
+        if self.moving.kick_first {
+            self.kick()?;
+        }
+        match &self.moving.command {
+            Some(command) => self.run(command)?,
+            None => self.wait_for_word()?,
+        }
+        self.tell(&Step::Looking { island });
+        let found = self.look()?;
+        self.tell(&Step::Found { island, answered: found.answered.as_deref() });
+        self.kick()?;
+        let released = self.release()?;
+        self.tell(&Step::Released { waited: released.waited, held_s: released.held_s });
+        let now = self.directory().ok();
+        if let Some(now) = now.as_ref().filter(|now| now.island != *island) {
+            let reason = "the directory says another island again";
+            self.tell(&Step::PutBack { user: &now.user, reason, island: Some(&now.island) });
+            return Ok(ExitCode::from(EXIT_PUT_BACK));
+        }
+        self.tell(&Step::Moved { user: &self.route.user, island, verified: now.is_some() });
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Sessions of the user's end, and are gone when this returns: nobody writes into the old mailbox any more.
+    fn kick(&mut self) -> Result<(), Trouble> {
+        let kick = Kick { user: Some(self.moving.user.clone()), ..Kick::default() };
+        let Kicked { kicked, .. } = self.ask(|asking| asking.try_post("/v1/kick", &kick))?;
+        self.until("sessions that are to end", |hold| hold.sessions == 0)?;
+        self.tell(&Step::Kicked { kicked });
+        Ok(())
+    }
+
+    fn run(&mut self, command: &str) -> Result<(), Trouble> {
+        self.tell(&Step::Command { command });
+        let Route { user, island: from, account, .. } = self.route;
+        let variables = [
+            ("MAILFERRY_USER", user.as_str()),
+            ("MAILFERRY_ACCOUNT", account.as_ref().unwrap_or(user)),
+            ("MAILFERRY_FROM", from),
+            ("MAILFERRY_TO", &self.moving.island),
+        ];
+        match self.outside.run(command, &variables, self.deadline)? {
+            Ran::Ended(status) if status.success() => Ok(()),
+            Ran::Ended(status) => Err(Trouble::Command(format!("the command has failed: {status}"))),
+            Ran::Not(error) => Err(Trouble::Command(format!("the command cannot be run: {error}"))),
+            Ran::TooLong => Err(Trouble::Timeout("the command")),
+        }
+    }
+
+    fn wait_for_word(&mut self) -> Result<(), Trouble> {
+        let enter = self.outside.hear_enter();
+        self.tell(&Step::Waiting { user: &self.route.user, enter });
+        loop {
+            if self.outside.has_entered() || self.held()?.go_on {
+                return Ok(());
+            }
+            self.pause(LOOK, "the word that the mail is moved")?;
+        }
+    }
+
+    /// The directory says the new island.
+    fn look(&mut self) -> Result<Route, Trouble> {
+        loop {
+            self.held()?;
+            match self.directory() {
+                Ok(route) if route.island == self.moving.island => return Ok(route),
+                // The directory may be unavailable for a moment, or be changed just now.
+                Ok(_) | Err(Trouble::Unanswered(Unanswered::Refused(..))) => {}
+                Err(trouble) => return Err(trouble),
+            }
+            self.pause(POLL, "the directory")?;
+        }
+    }
+
+    fn directory(&mut self) -> Result<Route, Trouble> {
+        let whom = Whom { user: self.moving.user.clone(), island: None };
+        self.ask(|asking| asking.try_post("/v1/route", &whom))
+    }
+
+    fn release(&mut self) -> Result<Released, Trouble> {
+        let order = ReleaseOrder { user: self.moving.user.clone(), id: Some(self.hold.id) };
+        self.ask(|asking| asking.try_post("/v1/release", &order))
+    }
+
+    fn until(&mut self, what: &'static str, is_so: impl Fn(&Hold) -> bool) -> Result<(), Trouble> {
+        while !is_so(&self.held()?) {
+            self.pause(LOOK, what)?;
+        }
+        Ok(())
+    }
+
+    /// The hold as it is now.
+    fn held(&mut self) -> Result<Hold, Trouble> {
+        let answer: Holds = match self.ask(|asking| asking.try_get("/v1/holds", &[("user", &self.moving.user)])) {
+            Err(Trouble::Unanswered(Unanswered::Refused(..))) => return Err(Trouble::HoldOver),
+            answer => answer?,
+        };
+        answer.holds.into_iter().find(|hold| hold.id == self.hold.id).ok_or(Trouble::HoldOver)
+    }
+
+    fn pause(&mut self, time: Duration, what: &'static str) -> Result<(), Trouble> {
+        if Instant::now() >= self.deadline {
+            return Err(Trouble::Timeout(what));
+        }
+        Ok(self.outside.pause(time)?)
+    }
+
+    /// Asks again for a while, where nobody answers.
+    fn ask<T>(&mut self, ask: impl Fn(&Asking) -> Result<T, Unanswered>) -> Result<T, Trouble> {
+        let give_up = Instant::now() + RESTART;
+        loop {
+            match ask(self.asking) {
+                Err(unanswered) if unanswered.may_pass() && Instant::now() < give_up => self.outside.pause(LOOK)?,
+                answer => return answer.map_err(Trouble::Unanswered),
+            }
+        }
+    }
+
+    /// The logins go on, to wherever the directory says, and no session is ended.
+    fn put_back(&mut self, trouble: Trouble) -> ExitCode {
+        let user = &self.route.user;
+        let (reason, code) = match trouble {
+            Trouble::Timeout(what) => (format!("too long for {what}"), EXIT_PUT_BACK),
+            Trouble::Interrupted => ("interrupted".to_owned(), EXIT_PUT_BACK),
+            Trouble::Command(reason) => (reason, EXIT_PUT_BACK),
+            Trouble::HoldOver => ("somebody has ended the hold, or it has ended by itself".to_owned(), EXIT_PUT_BACK),
+            Trouble::Unanswered(Unanswered::Refused(code, problem)) => (problem.error, code),
+            Trouble::Unanswered(unanswered) => {
+                unanswered.tell();
+                ("mailferry does not answer".to_owned(), EXIT_UNAVAILABLE)
+            }
+        };
+        let order = ReleaseOrder { user: self.moving.user.clone(), id: Some(self.hold.id) };
+        // Refused: it is over. Impatience does not make it faster.
+        let released = loop {
+            match self.ask(|asking| asking.try_post::<Released>("/v1/release", &order)) {
+                Err(Trouble::Interrupted) => {}
+                Ok(_) | Err(Trouble::Unanswered(Unanswered::Refused(..))) => break true,
+                Err(_) => break false,
+            }
+        };
+        if released {
+            let island = self.directory().ok().map(|route| route.island);
+            self.tell(&Step::PutBack { user, reason: &reason, island: island.as_deref() });
+            return ExitCode::from(code);
+        }
+        let ends_in_s = (self.deadline + GRACE).saturating_duration_since(Instant::now()).as_secs();
+        self.tell(&Step::Left { user, reason: &reason, ends_in_s });
+        ExitCode::from(EXIT_UNAVAILABLE)
+    }
+
+    fn tell(&self, step: &Step<'_>) {
+        step.tell(self.asking.wants_json());
+    }
+}
