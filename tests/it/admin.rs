@@ -4,6 +4,7 @@ mod commands;
 mod description;
 mod events;
 mod examples;
+mod moves;
 mod orders;
 mod reload;
 mod remote;

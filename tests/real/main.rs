@@ -6,6 +6,7 @@ mod addresses;
 mod clients;
 mod load;
 mod losing;
+mod moves;
 mod moving;
 mod outages;
 #[path = "../program/mod.rs"]
