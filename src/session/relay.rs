@@ -116,7 +116,7 @@ impl Relay {
         let session = self.after.record.session();
         let words = ClientDialogue::parting(session.port().protocol);
         self.pump.take_leave(cx, &mut self.client, words);
-        session.moved(self.pump.to_node(), self.pump.to_client(), false);
+        self.after.record.moved(self.pump.to_node(), self.pump.to_client(), false);
         self.finish_by_us(Why::Drained);
     }
 

@@ -12,7 +12,7 @@ const END: &str = "<!-- end of the codes -->\n";
 
 const WHO: [Who; 4] = [Who::Client, Who::Node, Who::Proxy, Who::Operator];
 const STAGES: [Stage; 6] = [Stage::Tls, Stage::Login, Stage::Directory, Stage::Connect, Stage::Replay, Stage::Relay];
-const WHYS: [Why; 14] = [
+const WHYS: [Why; 15] = [
     Why::Closed,
     Why::Broken,
     Why::Logout,
@@ -22,6 +22,7 @@ const WHYS: [Why; 14] = [
     Why::RefusedLogins,
     Why::TooLong,
     Why::OtherProtocol,
+    Why::Drained,
     Why::Shutdown,
     Why::Kicked,
     Why::TooManyConnections,
@@ -104,7 +105,17 @@ fn meaning(who: Who, why: Why, stage: Stage) -> Option<[&'static str; 2]> {
         (Who::Proxy, Why::Defect) => {
             Some(["the session's task died", "report it, with the lines of the session and what is on standard error"])
         }
-        (Who::Operator, Why::Shutdown) => Some(["mailferry was stopped", "nothing"]),
+        (Who::Operator, Why::Drained) => only(
+            Stage::Relay,
+            [
+                "mailferry was stopped; nothing was under way, and the client was told so, or between two commands",
+                "nothing",
+            ],
+        ),
+        (Who::Operator, Why::Shutdown) => Some([
+            "mailferry was stopped, and could not wait any longer",
+            "if many in the relay: a longer `server.drain_timeout`",
+        ]),
         (Who::Operator, Why::Kicked) => {
             only(Stage::Relay, ["an operator has ended it", "nothing: the order is in the log"])
         }
@@ -119,7 +130,7 @@ fn meaning(who: Who, why: Why, stage: Stage) -> Option<[&'static str; 2]> {
             | Why::BadProxyHeader
             | Why::Defect,
         )
-        | (Who::Client | Who::Node | Who::Proxy, Why::Shutdown | Why::Kicked)
+        | (Who::Client | Who::Node | Who::Proxy, Why::Drained | Why::Shutdown | Why::Kicked)
         | (Who::Node | Who::Proxy | Who::Operator, Why::Logout)
         | (Who::Node | Who::Operator, Why::TlsFailed)
         | (Who::Proxy | Who::Operator, Why::Closed | Why::Broken) => None,

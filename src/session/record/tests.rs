@@ -13,7 +13,8 @@ fn record(log: &Log) -> (Record, NodePort) {
     let islands = Islands::new(vec![settings::island(2)], None, Instant::now().into_std());
     let port = islands.find(&IslandName::new("a")).unwrap().ports(Protocol::Imap).next().unwrap();
     let client = "203.0.113.20:50312".parse().unwrap();
-    let mut record = Record::new(SessionId { run: 0x6b02_e93e, number: 31 }, Protocol::Imap, client);
+    let mut record =
+        Record::new(SessionId { run: 0x6b02_e93e, number: 31 }, Protocol::Imap, client, &Registry::default());
     record.secured(Some("TLSv1_3"));
     assert_eq!(log.text(), "");
     (record, port)
@@ -48,9 +49,9 @@ async fn session(log: &Log) -> Vec<String> {
     log.take();
     record.login_succeeded();
     let mut lines = vec![log.take()];
-    let mut relay = record.relay(port.seat(), &Registry::default());
+    let mut relay = record.relay(port.seat());
     tokio::time::advance(Duration::from_secs(1741)).await;
-    relay.moved(48_211, 1_904_377);
+    relay.moved(48_211, 1_904_377, true);
     relay.finish(End::new(Who::Client, Why::Closed));
     log.take();
     drop(relay);

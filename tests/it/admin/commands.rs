@@ -32,6 +32,19 @@ async fn status_shows_the_whole_on_one_screen() {
 }
 
 #[tokio::test]
+async fn status_says_that_no_new_clients_are_wanted() {
+    let (_left, _right, folder) = site().await;
+    folder.replace("[admin]\n", "drain_delay = \"1h\"\n[admin]\n");
+    let running = folder.run().await;
+    let process = rustix::process::Pid::from_raw(running.pid() as i32).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    running.log.line(&["\"message\":\"stopping\""]).await;
+    let out = running.command(&["status"]).await.said();
+    assert!(out.contains("\nready       no: "), "{out}");
+    assert_eq!(running.command(&["status", "--json"]).await.json()["ready"], false);
+}
+
+#[tokio::test]
 async fn islands_shows_nodes_side_by_side() {
     let (_left, _right, folder) = site().await;
     let running = folder.run().await;
