@@ -4,6 +4,7 @@
 //! into a line, but for the user name, which is escaped, and the names in a node's certificate that rustls quotes.
 
 mod line;
+mod relayed;
 
 use std::fmt;
 use std::io;
@@ -14,11 +15,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info, trace, warn};
 
-use self::line::{Line, Relay, milliseconds};
+use self::line::{Line, milliseconds};
+pub(super) use self::relayed::RelayRecord;
 use super::end::{End, Stage, Who, Why};
 use super::failure::Failure;
 use super::recent::Whose;
-use super::registry::{Beginning, Entry, How, Registry, Session};
+use super::registry::{Beginning, Registry};
 use super::tally::{Step, Stopwatch};
 use crate::directory::{Found, Located, LookupError};
 use crate::metrics::{self, Lookup, Outcome, Word as _};
@@ -43,12 +45,6 @@ pub(super) struct Record {
     login: Option<Login>,
     finished: bool,
     registry: Registry,
-}
-
-/// What is left of the record in the relay: the session in the registry, and how it ended.
-pub(super) struct RelayRecord {
-    entry: Entry,
-    end: Option<End>,
 }
 
 /// The login that is being tried, or was tried last.
@@ -150,7 +146,7 @@ impl Record {
         self.finished = true;
         let user = self.login.take().map(|login| login.user);
         let (id, client, began, tls) = (self.id, self.client, self.began, self.tls);
-        RelayRecord { entry: self.registry.enter(Beginning { id, client, began, tls, user, seat }), end: None }
+        RelayRecord::new(self.registry.enter(Beginning { id, client, began, tls, user, seat }))
     }
 
     /// TLS with the client is in use.
@@ -404,62 +400,6 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.log_end(&End::new(Who::Proxy, Why::Defect));
-    }
-}
-
-impl RelayRecord {
-    /// The session as others see it.
-    pub(super) fn session(&self) -> &Session {
-        self.entry.session()
-    }
-
-    /// Whether it is over because mailferry stops, with nothing under way.
-    pub(super) fn has_taken_leave(&self) -> bool {
-        self.end.as_ref().is_some_and(|end| end.why == Why::Drained)
-    }
-
-    /// So many octets were delivered until now, and whether nothing is under way.
-    pub(super) fn moved(&self, to_node: u64, to_client: u64, is_at_rest: bool) {
-        self.entry.moved(to_node, to_client, is_at_rest);
-    }
-
-    /// The session is over. The line is written when the record is dropped.
-    pub(super) fn finish(&mut self, end: End) {
-        self.end.get_or_insert(end);
-    }
-}
-
-/// The one line; also of a session whose task died.
-impl Drop for RelayRecord {
-    fn drop(&mut self) {
-        let session = self.entry.session();
-        let port = session.port();
-        let (to_node, to_client) = (session.to_node(), session.to_client());
-        let line = Line {
-            id: session.id(),
-            protocol: port.protocol,
-            client: session.client(),
-            began: session.began(),
-            stage: Stage::Relay,
-            tls: session.tls(),
-            refused: None,
-            user: session.user(),
-            island: Some(&port.table().island().name),
-            node: Some(&port.node().name),
-            relay: Some(Relay { began: session.began() + session.login_took(), to_node, to_client }),
-        };
-        let died = End::new(Who::Proxy, Why::Defect);
-        let end = self.end.as_ref().unwrap_or(&died);
-        self.entry.registry().tally().ended(port.protocol, Stage::Relay, end);
-        line.log(end, false);
-        self.entry.ended(match end.why {
-            Why::Drained => How::Told,
-            Why::Shutdown => How::Cut,
-            _ => How::ByItself,
-        });
-        if let Some(whose) = Whose::end(end) {
-            line.keep(self.entry.registry(), whose, end.why.to_string(), None);
-        }
     }
 }
 

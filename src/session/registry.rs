@@ -5,6 +5,8 @@
 //! or to look at those of one shard; whoever looks at all of them lets others run between two shards. Nothing here logs
 //! or waits for a session.
 
+mod shard;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::shard::Shard;
 use super::frequent::{Busiest, Frequent};
 use super::minutes::Minutes;
 use super::recent::Recent;
@@ -95,13 +98,6 @@ pub(super) enum Word {
     Leave,
     /// It is to end.
     End,
-}
-
-#[derive(Default)]
-struct Shard {
-    places: Vec<Option<Arc<Session>>>,
-    /// Places without a session.
-    free: Vec<u32>,
 }
 
 /// One session in the relay.
@@ -275,25 +271,6 @@ impl Registry {
     #[expect(clippy::indexing_slicing, reason = "a remainder is smaller than what it was divided by")]
     fn shard(&self, id: SessionId) -> &Mutex<Shard> {
         &self.0.shards[(id.number % SHARDS as u64) as usize]
-    }
-}
-
-impl Shard {
-    fn put(&mut self, session: Arc<Session>) -> u32 {
-        let free = self.free.pop();
-        if let Some((at, place)) = free.and_then(|at| Some((at, self.places.get_mut(at as usize)?))) {
-            *place = Some(session);
-            return at;
-        }
-        self.places.push(Some(session));
-        // There are fewer descriptors than that.
-        (self.places.len() - 1) as u32
-    }
-
-    fn take(&mut self, at: u32) -> Option<Arc<Session>> {
-        let session = self.places.get_mut(at as usize)?.take()?;
-        self.free.push(at);
-        Some(session)
     }
 }
 
