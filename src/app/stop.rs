@@ -53,8 +53,7 @@ impl App {
         self.context.standing.drain();
         let word = async {
             loop {
-                let (sessions, all) = (self.context.registry.len(), self.sessions.held());
-                notify::still_stopping(&format!("stopping: {sessions} sessions, {all} connections and listeners"));
+                notify::still_stopping(&format!("stopping: {} sessions are left", self.context.registry.len()));
                 sleep(WORD).await;
             }
         };

@@ -86,3 +86,20 @@ async fn systemd_hears_of_the_start_of_each_reload_and_of_the_end() {
     process.terminate();
     assert_eq!(heard(&socket).trim_end(), "STOPPING=1");
 }
+
+#[tokio::test]
+async fn systemd_is_asked_for_patience_while_sessions_end_and_a_reload_says_for_how_long_they_may() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut process = Process::start_notifying(FakeNode::dead().await, &path).await;
+    process.configure(&process.configuration().replace("[admin]", "drain_delay = \"1h\"\n[admin]"));
+    process.hang_up();
+    process.logged(&["[server] changed: drain_delay"]).await;
+    process.terminate();
+    while heard(&socket).trim_end() != "STOPPING=1" {}
+    assert_eq!(heard(&socket).trim_end(), "STATUS=stopping: 0 sessions are left\nEXTEND_TIMEOUT_USEC=30000000");
+    process.terminate();
+    assert_eq!(process.exit_code().await, Some(0));
+}

@@ -129,9 +129,9 @@ async fn a_second_signal_ends_all_at_once() {
         process.terminate();
         process.logged(&["\"message\":\"no listener is open any more\"", "\"sessions\":1"]).await;
         if is_interrupt {
-            process.interrupt()
+            process.interrupt();
         } else {
-            process.terminate()
+            process.terminate();
         }
         process.logged(&["\"message\":\"stopping at once\"", if is_interrupt { "SIGINT" } else { "SIGTERM" }]).await;
         assert_eq!(busy.rest().await, b"");

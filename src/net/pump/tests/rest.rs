@@ -46,7 +46,11 @@ impl Rig {
     async fn hears(&mut self, words: &[u8]) -> Vec<u8> {
         while tokio::time::timeout(Duration::from_secs(1), self.client.read(&mut [0; 64])).await.is_ok() {}
         let Self { client_far, pump, .. } = self;
-        poll_fn(|cx| Poll::Ready(pump.take_leave(cx, client_far, words))).await;
+        let leave = poll_fn(|cx| {
+            pump.take_leave(cx, client_far, words);
+            Poll::Ready(())
+        });
+        leave.await;
         client_far.shutdown().await.unwrap();
         read_all(&mut self.client).await
     }
