@@ -105,17 +105,18 @@ fn meaning(who: Who, why: Why, stage: Stage) -> Option<[&'static str; 2]> {
         (Who::Proxy, Why::Defect) => {
             Some(["the session's task died", "report it, with the lines of the session and what is on standard error"])
         }
-        (Who::Operator, Why::Drained) => only(
-            Stage::Relay,
-            [
-                "mailferry was stopped; nothing was under way, and the client was told so, or between two commands",
-                "nothing",
+        (Who::Operator, Why::Drained) => {
+            only(Stage::Relay, ["mailferry was stopped, and nothing was under way in the session", "nothing"])
+        }
+        (Who::Operator, Why::Shutdown) => Some(match stage {
+            Stage::Relay => [
+                "mailferry was stopped, and the session was cut: something was under way in it until the end",
+                "if there are many, a longer `drain_timeout`",
             ],
-        ),
-        (Who::Operator, Why::Shutdown) => Some([
-            "mailferry was stopped, and could not wait any longer",
-            "if many in the relay: a longer `server.drain_timeout`",
-        ]),
+            Stage::Tls | Stage::Login | Stage::Directory | Stage::Connect | Stage::Replay => {
+                ["mailferry was stopped", "nothing"]
+            }
+        }),
         (Who::Operator, Why::Kicked) => {
             only(Stage::Relay, ["an operator has ended it", "nothing: the order is in the log"])
         }

@@ -13,8 +13,8 @@ fn record(log: &Log) -> (Record, NodePort) {
     let islands = Islands::new(vec![settings::island(2)], None, Instant::now().into_std());
     let port = islands.find(&IslandName::new("a")).unwrap().ports(Protocol::Imap).next().unwrap();
     let client = "203.0.113.20:50312".parse().unwrap();
-    let mut record =
-        Record::new(SessionId { run: 0x6b02_e93e, number: 31 }, Protocol::Imap, client, &Registry::default());
+    let registry = Registry::default();
+    let mut record = Record::new(SessionId { run: 0x6b02_e93e, number: 31 }, Protocol::Imap, client, &registry);
     record.secured(Some("TLSv1_3"));
     assert_eq!(log.text(), "");
     (record, port)
