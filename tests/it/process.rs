@@ -138,7 +138,7 @@ impl Process {
     pub async fn exit_code(&mut self) -> Option<i32> {
         let deadline = Instant::now() + DEADLINE * 3;
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.started.child.try_wait().unwrap() {
                 return status.code();
             }
             assert!(Instant::now() < deadline, "it does not end: {:?}", self.log.lock().unwrap());
