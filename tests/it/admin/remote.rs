@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::process::Command;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,6 +11,7 @@ use tokio::time::timeout;
 use super::site::{Done, Folder, Running, done};
 use crate::client::DEADLINE;
 use crate::node::FakeNode;
+use crate::program::Program;
 
 const OPERATOR: &str = "operator-Pa55-0123456789abcdefghijklmn";
 const READ_ONLY: &str = "read-only-Pa55-0123456789abcdefghijklmn";
@@ -51,10 +51,8 @@ impl Running<'_> {
     /// A command to its address, with the token in this file.
     async fn over(&self, arguments: &[&str], scheme: &str, token: &str) -> Done {
         let url = format!("{scheme}://localhost:{}", self.port().await);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mailferry"));
-        command.args(arguments).args(["--admin", &url, "--token-file"]).arg(self.path(token));
-        command.arg("--ca").arg(self.path("admin.pem"));
-        done(command).await
+        let command = Program::new(arguments).arg("--admin").arg(&url).arg("--token-file").arg(self.path(token));
+        done(command.arg("--ca").arg(self.path("admin.pem"))).await
     }
 }
 
@@ -86,13 +84,10 @@ async fn the_environment_says_where_and_with_which_token() {
     let running = folder.run().await;
     let port = running.port().await;
     let command = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mailferry"));
-        command.args(arguments).env("MAILFERRY_ADMIN", format!("https://localhost:{port}"));
-        command.env("MAILFERRY_CA", folder.path("admin.pem"));
-        command
+        let command = Program::new(arguments).env("MAILFERRY_ADMIN", format!("https://localhost:{port}"));
+        command.env("MAILFERRY_CA", folder.path("admin.pem"))
     };
-    let mut looks = command(&["status"]);
-    looks.env("MAILFERRY_TOKEN_FILE", folder.path("read-only.token"));
+    let looks = command(&["status"]).env("MAILFERRY_TOKEN_FILE", folder.path("read-only.token"));
     done(looks).await.said();
     let none = done(command(&["status"])).await;
     assert_eq!(none.code, 77);
@@ -110,10 +105,8 @@ async fn nobody_but_the_right_mailferry_sees_the_token() {
     let running = folder.run().await;
     let port = running.port().await;
     let asked = |url: String, ca: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mailferry"));
-        command.args(["status", "--admin", &url, "--token-file"]).arg(folder.path("operator.token"));
-        command.arg("--ca").arg(folder.path(ca));
-        done(command)
+        let command = Program::new(["status", "--admin", &url, "--token-file"]).arg(folder.path("operator.token"));
+        done(command.arg("--ca").arg(folder.path(ca)))
     };
     let CertifiedKey { cert, .. } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     fs::write(folder.path("other.pem"), cert.pem()).unwrap();
