@@ -85,6 +85,17 @@ pub struct Island {
     pub retries: Counter,
 }
 
+impl Island {
+    /// A login has a node dialled; beside another one, or as its first.
+    pub fn dialled(&self, is_hedge: bool, is_first: bool) {
+        match (is_hedge, is_first) {
+            (true, _) => self.hedges.count(),
+            (false, false) => self.retries.count(),
+            (false, true) => {}
+        }
+    }
+}
+
 /// Of a node and a protocol.
 #[derive(Debug, Default)]
 pub struct NodePort {

@@ -279,7 +279,7 @@ async fn attempt(
     match locate::moved(site, &names, &destination, record).await {
         Some(new) => connect::connect(site, limits, &new?, door.protocol, login, record).await,
         None => {
-            record.enter(failed_in);
+            record.back_to(failed_in);
             Err(failure)
         }
     }

@@ -23,7 +23,7 @@ use super::recent::Whose;
 use super::registry::{Beginning, Registry};
 use super::tally::{Step, Stopwatch};
 use crate::directory::{Found, Located, LookupError};
-use crate::metrics::{self, Lookup, Outcome, Word as _};
+use crate::metrics::{self, Outcome, Word as _};
 use crate::names::{IslandName, NodeName, SessionId, UserName};
 use crate::proto::{Declined, LoginRequest, Protocol};
 use crate::routing::{Node, Seat, Table};
@@ -125,6 +125,11 @@ impl Record {
         self.stage
     }
 
+    /// The session is where it was, and nothing begins there.
+    pub(super) fn back_to(&mut self, stage: Stage) {
+        self.stage = stage;
+    }
+
     /// The login waits for a node to return.
     pub(super) fn waits(&mut self) {
         // It may have woken up and found nothing.
@@ -206,15 +211,7 @@ impl Record {
 
     /// The directory has answered, whatever it said.
     pub(super) fn looked_up(&mut self, answer: &Result<Located, LookupError>, took: Duration) {
-        let lookup = match answer {
-            Ok(Located { found: Found::Asked(_), .. }) => Lookup::Asked,
-            Ok(Located { found: Found::Cached { .. }, .. }) => Lookup::Cached,
-            Ok(Located { found: Found::Stale { .. }, .. }) => Lookup::Stale,
-            Err(LookupError::NotFound) => Lookup::UnknownUser,
-            Err(LookupError::Ambiguous(_)) => Lookup::AmbiguousRoute,
-            Err(LookupError::Unavailable(_)) => Lookup::DirectoryUnavailable,
-        };
-        self.registry.tally().lookups.of(lookup).observe(took);
+        self.registry.tally().looked_up(answer, took);
         if let Some(login) = &mut self.login {
             login.directory_took = Some(login.directory_took.unwrap_or_default() + took);
         }
@@ -237,11 +234,7 @@ impl Record {
     /// A node is being dialled; beside another one, or not.
     pub(super) fn dialling(&mut self, is_hedge: bool) {
         if let Some(login) = &mut self.login {
-            match &login.tally {
-                Some(tally) if is_hedge => tally.hedges.count(),
-                Some(tally) if login.attempts > 0 => tally.retries.count(),
-                _ => {}
-            }
+            login.tally.iter().for_each(|tally| tally.dialled(is_hedge, login.attempts == 0));
             login.attempts += 1;
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::end::{End, Who, Why};
+use crate::directory::{Found, Located, LookupError};
 use crate::metrics::{ByWord, Counter, Histogram, Island, Logins, Lookup, Stage, Word};
 use crate::names::Protocol;
 
@@ -27,6 +28,19 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// The directory has answered a login, whatever it said, or its cache has.
+    pub(super) fn looked_up(&self, answer: &Result<Located, LookupError>, took: Duration) {
+        let lookup = match answer {
+            Ok(Located { found: Found::Asked(_), .. }) => Lookup::Asked,
+            Ok(Located { found: Found::Cached { .. }, .. }) => Lookup::Cached,
+            Ok(Located { found: Found::Stale { .. }, .. }) => Lookup::Stale,
+            Err(LookupError::NotFound) => Lookup::UnknownUser,
+            Err(LookupError::Ambiguous(_)) => Lookup::AmbiguousRoute,
+            Err(LookupError::Unavailable(_)) => Lookup::DirectoryUnavailable,
+        };
+        self.lookups.of(lookup).observe(took);
+    }
+
     /// A session is over.
     pub(super) fn ended(&self, protocol: Protocol, stage: Stage, end: &End) {
         self.ends.of(protocol).of(end.who).of(stage).of(end.why).count();

@@ -294,6 +294,8 @@ async fn the_cache_says_what_it_had() {
         (1.0, 1000.0)
     );
     assert_eq!(page.sum("mailferry_directory_lookup_duration_seconds_count", &[]), 7.0);
+    // The doubt is none: two logins that were accepted, one that was refused.
+    assert_eq!(page.sum("mailferry_replay_duration_seconds_count", &[]), 3.0);
     site.end(&["right-Pa55"]).await;
 }
 
