@@ -45,7 +45,7 @@ async fn open() -> Open {
     let address = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     let settings = Settings { address, tls: true, state_file: path("states"), ..Settings::default() };
     let context = leaks::context(0);
-    let admin = Admin::open(&settings, Keys { tls, tokens }, &context.site().islands).unwrap();
+    let admin = Admin::open(&settings, Keys { tls, tokens }, (&context.site().islands, &context.holds)).unwrap();
     let address = admin.address.as_ref().unwrap().local_addr().unwrap();
     let entrance = admin.entrance();
     let (stop, drain) = drain::channel();
