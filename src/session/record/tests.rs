@@ -1,6 +1,7 @@
 //! The lines of a session as docs/logs.md shows them, and that it explains each of their fields.
 
 use super::*;
+use crate::directory::Route;
 use crate::proto::Credentials;
 use crate::routing::{Islands, NodePort};
 use crate::secret::Secret;
@@ -38,12 +39,14 @@ async fn session(log: &Log) -> Vec<String> {
     let alice = UserName::new(b"alice").unwrap();
     record.looks_up(&Names { looked_up: alice.clone(), on_node: alice });
     record.enter(Stage::Directory);
-    record.looked_up(Duration::from_millis(3));
+    let found = Found::Cached { age: Duration::from_secs(7) };
+    let route = Route { island: IslandName::new("a"), login: None };
+    record.looked_up(&Ok(Located { route, found: found.clone() }), Duration::from_millis(3));
     let nodes = &port.table().island().nodes;
-    record.routed(&Found::Cached { age: Duration::from_secs(7) }, port.table().island());
-    record.dialling();
+    record.routed(&found, port.table());
+    record.dialling(false);
     record.node_failed(&nodes[1], &Failure::ConnectTimeout);
-    record.dialling();
+    record.dialling(false);
     record.asking(&nodes[0]);
     tokio::time::advance(Duration::from_millis(212)).await;
     log.take();
