@@ -19,7 +19,7 @@ use Searched::{By, Only};
 
 /// Every binary of tests. A new one that calls code of ours with a password or token begins a search, before anything
 /// else: `testkit::log::Search::everywhere`. One that starts the program needs nothing but `tests/program`.
-const BINARIES: [(&str, Searched); 15] = [
+const BINARIES: [(&str, Searched); 16] = [
     ("adversity", By("Search::everywhere(", &["tests/adversity/world.rs"])),
     ("cli", Only(&["testkit"], "it starts the program only")),
     ("config", By("Search::everywhere(", &["tests/config/searched.rs"])),
@@ -30,6 +30,7 @@ const BINARIES: [(&str, Searched); 15] = [
     ("import", Only(&["import", "config", "directory", "testkit"], "the passwords' places in its files are empty")),
     ("it", By("program::search(", &["tests/it/site.rs"])),
     ("packaging", Only(&["config", "testkit"], "it starts the program, and reads the example, which holds none")),
+    ("page", Only(&[], "it starts the program only")),
     ("real", By("secrets::assert_absent(", &["tests/real/site.rs"])),
     ("requirements", Only(&[], "it reads texts")),
     ("seeds", By("no_log_tells_a_password", &["tests/seeds.rs"])),
