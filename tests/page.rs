@@ -14,7 +14,6 @@ mod client;
 #[allow(dead_code, reason = "tests/it uses all of it")]
 mod node;
 #[path = "program/mod.rs"]
-#[allow(dead_code, reason = "tests/it uses all of it")]
 mod program;
 #[path = "it/admin/site.rs"]
 #[allow(dead_code, reason = "tests/it uses all of it")]
@@ -24,7 +23,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use self::browser::Browser;
@@ -258,20 +256,6 @@ async fn it_is_readable_on_a_telephone_and_in_the_dark() {
         let is_dark = ground.as_str().unwrap().starts_with("rgb(18,");
         assert_eq!(is_dark, dark, "{ground}");
     }
-    no_complaint(&browser).await;
-    browser.close().await;
-}
-
-#[tokio::test]
-async fn a_mailferry_that_stops_says_so_while_it_does() {
-    let (_left, _right, folder) = site().await;
-    folder.replace("[admin]\n", "drain_delay = \"1m\"\n[admin]\n");
-    let running = folder.run().await;
-    let browser = shown(&running, READER).await;
-    browser.until("document.querySelector('#process').innerText.includes('are welcome')").await;
-    kill_process(Pid::from_raw(running.pid() as i32).unwrap(), Signal::TERM).unwrap();
-    browser.until("document.querySelector('#verdict').innerText.includes('this mailferry stops')").await;
-    browser.until("document.querySelector('#alarm').hidden && document.title === '(1) mailferry'").await;
     no_complaint(&browser).await;
     browser.close().await;
 }

@@ -51,8 +51,8 @@ impl Page {
                     open = Some(Block { page, line: number, language, text: String::new(), word, is_generated });
                 }
                 (None, None) => {
-                    is_generated =
-                        (is_generated || line.starts_with("<!-- begin: ")) && !line.starts_with("<!-- end: ");
+                    let begins = line.starts_with("<!-- begin: ") || line.ends_with(": written by a test -->");
+                    is_generated = (is_generated || begins) && !line.starts_with("<!-- end");
                     match example(line) {
                         Some(said) => word = Some(said.to_owned()),
                         None if line.is_empty() => {}

@@ -30,7 +30,7 @@ const BINARIES: [(&str, Searched); 16] = [
     ("import", Only(&["import", "config", "directory", "testkit"], "the passwords' places in its files are empty")),
     ("it", By("program::search(", &["tests/it/site.rs"])),
     ("packaging", Only(&["config", "testkit"], "it starts the program, and reads the example, which holds none")),
-    ("page", Only(&[], "it starts the program only")),
+    ("page", Only(&[], "it starts the program only, and a browser")),
     ("real", By("secrets::assert_absent(", &["tests/real/site.rs"])),
     ("requirements", Only(&[], "it reads texts")),
     ("seeds", By("no_log_tells_a_password", &["tests/seeds.rs"])),

@@ -116,7 +116,9 @@ fn skeleton(text: &str) -> Vec<String> {
         let words = words.map(|word| if word.contains(|c: char| c.is_ascii_digit()) { "#" } else { word });
         words.collect::<Vec<_>>().join(" ")
     };
-    let mut lines: Vec<_> = text.lines().map(line).collect();
+    // What the machine and the user of this test are is not compared.
+    let of_the_machine = |line: &&str| ["user ", "files ", "calls "].iter().any(|name| line.starts_with(name));
+    let mut lines: Vec<_> = text.lines().filter(|line| !of_the_machine(line)).map(line).collect();
     lines.sort();
     lines
 }
