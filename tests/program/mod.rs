@@ -105,11 +105,24 @@ impl Program {
     }
 
     /// Starts it, and gives each line of its standard error to the caller, as soon as it is there.
-    pub(crate) fn start(mut self, mut line: impl FnMut(String) + Send + 'static) -> Started {
+    pub(crate) fn start(self, line: impl FnMut(String) + Send + 'static) -> Started {
+        self.follow(drop, line)
+    }
+
+    /// The same, with the lines of its standard output as well.
+    pub(crate) fn follow(
+        mut self,
+        mut said: impl FnMut(String) + Send + 'static,
+        mut line: impl FnMut(String) + Send + 'static,
+    ) -> Started {
         let mut child = self.0.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        let out =
-            thread::spawn(move || BufReader::new(out).lines().map_while(Result::ok).for_each(|text| search(&text)));
+        let out = thread::spawn(move || {
+            for text in BufReader::new(out).lines().map_while(Result::ok) {
+                search(&text);
+                said(text);
+            }
+        });
         let err = thread::spawn(move || {
             for text in BufReader::new(err).lines().map_while(Result::ok) {
                 search(&text);
@@ -117,6 +130,13 @@ impl Program {
             }
         });
         Started { child, readers: vec![out, err] }
+    }
+}
+
+impl Started {
+    /// Waits for its end and its last word. Its exit code; `None`: a signal ended it.
+    pub(crate) fn ends(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
     }
 }
 

@@ -1,13 +1,14 @@
 //! A user is moved by `mailferry move` while his clients are there: no mail is lost, and nobody is refused.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::program::{Program, Started};
 use crate::site::{Protocol, Site, Tls, User};
 
 /// For each answer: longer than a login may wait.
@@ -40,31 +41,29 @@ done"#;
 
 /// `mailferry move`, as an operator's script runs it.
 struct Mover {
-    child: Child,
-    steps: BufReader<ChildStdout>,
+    started: Started,
+    steps: mpsc::Receiver<String>,
+    words: mpsc::Receiver<String>,
 }
 
 impl Mover {
     fn start(site: &Site, user: &str, island: &str, more: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mailferry"));
-        command
-            .args(["move", user, island, "--timeout", "40s", "--json", "--socket"])
-            .arg(site.path("FOLDER").join("mailferry/admin.sock"));
-        command.args(more).env("SITE", site.path("FOLDER"));
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let steps = BufReader::new(child.stdout.take().unwrap());
-        Self { child, steps }
+        let program = Program::new(["move", user, island, "--timeout", "40s", "--json", "--socket"]);
+        let program = program.arg(site.path("FOLDER").join("mailferry/admin.sock"));
+        let program = more.iter().fold(program, |program, argument| program.arg(argument));
+        let ((step, steps), (word, words)) = (mpsc::channel(), mpsc::channel());
+        // Nobody may listen any more.
+        let tell = |to: mpsc::Sender<String>| move |line| drop(to.send(line));
+        let started = program.env("SITE", site.path("FOLDER")).follow(tell(step), tell(word));
+        Self { started, steps, words }
     }
 
     /// Returns when it tells of this step.
     fn comes_to(&mut self, step: &str) -> String {
         loop {
-            let mut line = String::new();
-            assert!(
-                self.steps.read_line(&mut line).unwrap() > 0,
-                "it ends before it comes to {step}: {}",
-                self.words()
-            );
+            let Ok(line) = self.steps.recv() else {
+                panic!("it ends before it comes to {step}: {}", self.words());
+            };
             if line.contains(&format!("\"step\":\"{step}\"")) {
                 return line;
             }
@@ -72,21 +71,12 @@ impl Mover {
     }
 
     fn words(&mut self) -> String {
-        let mut words = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
-        words
+        self.words.iter().collect()
     }
 
     /// Its exit code.
     fn ends(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Mover {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.started.child.wait().unwrap().code()
     }
 }
 
@@ -94,9 +84,8 @@ impl Drop for Mover {
 fn until_waiting(site: &Site, count: usize) {
     let socket = site.path("FOLDER").join("mailferry/admin.sock");
     site.eventually("logins wait", || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mailferry"));
-        let output = command.args(["holds", "--json", "--socket"]).arg(&socket).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).contains(&format!("\"waiting\":{count}"))
+        let holds = Program::new(["holds", "--json", "--socket"]).arg(&socket).run();
+        holds.out.contains(&format!("\"waiting\":{count}"))
     });
 }
 
@@ -216,7 +205,7 @@ fn a_move_whose_command_fails_leaves_the_user_where_he_was() {
     fs::write(site.path("FOLDER").join("go"), "").unwrap();
     let put_back = mover.words();
     assert_eq!(mover.ends(), Some(75), "{put_back}");
-    assert!(mover.steps.by_ref().lines().any(|line| line.unwrap().contains("\"step\":\"put-back\"")));
+    assert!(mover.steps.iter().any(|line| line.contains("\"step\":\"put-back\"")));
     waiting.until("a OK");
     assert_eq!(waiting.subjects().len(), 3);
     assert_eq!(old.subjects().len(), 3, "it was not kicked");

@@ -1,16 +1,18 @@
 //! Users who are held and moved: what the commands say, where the logins go, and that everything is put back.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::sync::mpsc;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 use tokio::time::{Duration, Instant, sleep};
 
-use super::site::{Done, Folder, Running, site};
+use super::site::{Done, Folder, Program, Running, site};
 use crate::client::{Client, DEADLINE};
 use crate::node::FakeNode;
+use crate::program;
 
 /// A site where `al` is another name of alice's, and not that of her mailbox.
 async fn known_by_two_names() -> (FakeNode, FakeNode, Folder) {
@@ -212,7 +214,7 @@ async fn kicked_first_the_sessions_are_gone_when_the_command_begins() {
     let mut old = running.log_in("al").await;
     let command = format!(
         "{} holds --config {} --json | grep -q '\"sessions\":0' && {}",
-        env!("CARGO_BIN_EXE_mailferry"),
+        program::PATH,
         folder.path("proxy.toml").display(),
         moves_alice(&folder)
     );
@@ -292,15 +294,14 @@ async fn a_move_that_is_interrupted_or_whose_hold_somebody_ends_is_put_back() {
     });
     assert_eq!(done.code, 75, "{}", done.err);
     assert!(done.err.contains("somebody has ended the hold"), "{}", done.err);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_mailferry"));
-    child.args(["move", "alice", "b", "--command", "sleep 1000", "--config"]).arg(folder.path("proxy.toml"));
-    let child = child.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let pid = Pid::from_child(&child);
+    let mover = Program::new(["move", "alice", "b", "--command", "sleep 1000", "--config"]);
+    let (told, tells) = mpsc::channel();
+    let mover = mover.arg(folder.path("proxy.toml")).start(move |line| told.send(line + "\n").unwrap());
+    let pid = Pid::from_child(&mover.child);
     hold_that(&running, |hold| hold["move_to"] == "b").await;
     kill_process(pid, Signal::INT).unwrap();
-    let output = spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
-    let text = |octets| String::from_utf8(octets).unwrap();
-    let done = Done { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) };
+    let code = spawn_blocking(move || mover.ends()).await.unwrap();
+    let done = Done { code: code.unwrap(), out: String::new(), err: tells.iter().collect() };
     assert_put_back(&running, &mut old, &done, "interrupted").await;
 }
 
