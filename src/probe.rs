@@ -51,6 +51,14 @@ pub async fn watch(context: Arc<Context>, port: NodePort, drain: Drain) {
     }
 }
 
+/// Whether its first look is over, or is not to be waited for.
+pub fn has_looked(port: &NodePort) -> bool {
+    let is_looked_at = port.table().island().probe.interval <= EARLY_LOOK_INTERVAL_MAX
+        && port.operator_state() != OperatorState::Maintenance;
+    let notes = port.notes();
+    !is_looked_at || notes.greeted_in.is_some() || notes.reason.is_some() || port.state() != State::InService
+}
+
 /// One node, watched for one protocol.
 struct Watch {
     context: Arc<Context>,

@@ -1,4 +1,4 @@
-//! Listeners: bind, accept, hand each connection to a session. Accepting never fails for good.
+//! Listeners: open, accept, hand each connection to a session. Accepting never fails for good.
 //!
 //! For whom there is no place hears one line, if it is a door where clear text may be spoken, and is closed at once: that
 //! costs us a write, without a task, a wait or a descriptor that is held. A TLS handshake for the sake of a refusal would
@@ -6,8 +6,10 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -22,8 +24,9 @@ use tracing::{error, info, warn};
 
 use crate::drain::Drain;
 use crate::limits::{Full, Limits};
+use crate::net::Stream;
 use crate::net::descriptors::{Spare, is_lack};
-use crate::net::{Stream, listen};
+use crate::net::listen::{self, Origin, Passed};
 use crate::proto::{Channel, ClientDialogue, Protocol};
 use crate::session::{self, Accepted, Context, Door};
 
@@ -71,6 +74,7 @@ pub enum ListenerTls {
 pub struct Listener {
     socket: Arc<TcpListener>,
     address: SocketAddr,
+    origin: Origin,
     entrance: Entrance,
     spare: Spare,
 }
@@ -81,6 +85,8 @@ pub struct Entrance {
     way: Arc<ArcSwap<Way>>,
     /// The listener's, for as long as that lives.
     socket: Weak<TcpListener>,
+    /// Whether whoever waits in the socket's queue is another process's, which has the same socket.
+    is_handed_over: Arc<AtomicBool>,
 }
 
 /// What a connection finds.
@@ -124,20 +130,43 @@ impl Entrance {
             let _ = listen::defer_accept(&socket, settings.tls == ListenerTls::Implicit);
         }
     }
+
+    /// The socket itself once more, for another process.
+    ///
+    /// # Errors
+    /// It is closed, or there are no descriptors.
+    pub fn copy(&self) -> io::Result<OwnedFd> {
+        let socket = self.socket.upgrade().ok_or(io::ErrorKind::NotConnected)?;
+        socket.as_fd().try_clone_to_owned()
+    }
+
+    /// Another process accepts at the same socket, now or soon. When this listener ends, it leaves to it whoever waits.
+    pub fn hand_over(&self) {
+        self.is_handed_over.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Listener {
-    /// Binds; connections wait in the kernel's queue until [`Self::serve`].
+    /// Takes the socket that was passed for the address, or binds; connections wait in the kernel's queue until
+    /// [`Self::serve`].
     ///
     /// # Errors
     /// The address is in use, not ours, or not permitted.
-    pub fn bind(settings: &ListenerSettings, tls: Option<&Arc<ServerConfig>>) -> io::Result<Self> {
-        let socket = Arc::new(listen::bind(settings.address)?);
-        listen::defer_accept(&socket, settings.tls == ListenerTls::Implicit)?;
+    pub fn open(settings: &ListenerSettings, tls: Option<&Arc<ServerConfig>>, passed: &mut Passed) -> io::Result<Self> {
+        let (socket, origin) = listen::open(settings.address, passed)?;
+        let socket = Arc::new(socket);
+        if origin == Origin::Ours {
+            listen::defer_accept(&socket, settings.tls == ListenerTls::Implicit)?;
+        }
         let address = socket.local_addr()?;
         let way = Arc::new(ArcSwap::from_pointee(Way::new(settings, tls)));
-        let entrance = Entrance { way, socket: Arc::downgrade(&socket) };
-        Ok(Self { socket, address, entrance, spare: Spare::take() })
+        let entrance = Entrance { way, socket: Arc::downgrade(&socket), is_handed_over: Arc::default() };
+        Ok(Self { socket, address, origin, entrance, spare: Spare::take() })
+    }
+
+    /// Who has opened its socket.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Where it listens: the port that the kernel chose, where the configuration said 0.
@@ -164,11 +193,18 @@ impl Listener {
     /// Accepts until told to stop. `closing` ends this listener alone: whoever the kernel has let in by then is accepted
     /// still, and when that signal's owner is told that all have heard it, the socket is closed.
     pub async fn serve(mut self, context: Arc<Context>, closing: Drain, drain: Drain) {
+        if self.origin != Origin::Ours {
+            // Not earlier: until now, somebody else may have served there in another way.
+            let is_deferred = self.entrance.way.load().door.channel == Channel::Tls;
+            let _ = listen::defer_accept(&self.socket, is_deferred);
+        }
         tokio::select! {
             () = self.accept(&context, &drain) => {}
             () = closing.signalled() => {
+                let is_ours = !self.entrance.is_handed_over.load(Ordering::Relaxed);
                 // However many wait: what a task may do at once is no bound here.
-                while let Some(Ok((socket, client))) = unconstrained(self.socket.accept()).now_or_never() {
+                let next = || unconstrained(self.socket.accept()).now_or_never();
+                while let Some(Ok((socket, client))) = is_ours.then(next).flatten() {
                     self.let_in(socket, client, &context, &drain);
                 }
             }

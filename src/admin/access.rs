@@ -24,6 +24,7 @@ use tracing::warn;
 use super::guesses::{Guesses, News};
 use super::routes::Refusal;
 use super::serve::Operator;
+use crate::net::listen::Passed;
 use crate::secret::{PasswordError, Secret, read_password};
 use crate::session::frequent::network_of;
 
@@ -253,9 +254,9 @@ fn bearer(field: &[u8]) -> Option<Print> {
     (scheme.eq_ignore_ascii_case(b"Bearer ") && is_lawful(token.expose())).then(|| Print::of(token.expose()))
 }
 
-/// The listening socket of the address.
-pub(super) fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    let socket = crate::net::listen::bind(address)?;
+/// The listening socket of the address: one that was passed, or a new one.
+pub(super) fn open(address: SocketAddr, passed: &mut Passed) -> io::Result<(TcpListener, SocketAddr)> {
+    let (socket, _) = crate::net::listen::open(address, passed)?;
     let address = socket.local_addr()?;
     Ok((socket, address))
 }

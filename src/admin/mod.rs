@@ -4,8 +4,8 @@
 //! `socket` makes the socket and says who holds it, `serve` takes connections, `access` says who may ask what (with
 //! `guesses`, which counts wrong tokens), `routes` is the list of what can be asked, `health` answers balancers, `sight` looks at the running parts,
 //! `people` at the sessions, `metrics` at all that is counted, `orders` changes something, `holds` lets a user's logins wait,
-//! `moves` has what else the move of a user needs, `state` keeps what must survive a restart, `view` has the words of all
-//! answers. Whoever may open the socket is an operator; what he sends is still bounded in size, time and number.
+//! `moves` has what else the move of a user needs, `state` keeps what must survive a restart,
+//! `take_over` is how another process gets all this, `view` has the words of all answers. Whoever may open the socket is an operator; what he sends is still bounded in size, time and number.
 //! Nothing here is on the way of a login.
 
 mod access;
@@ -23,6 +23,7 @@ mod serve;
 mod sight;
 mod socket;
 mod state;
+pub mod take_over;
 pub mod view;
 
 use std::net::SocketAddr;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use self::access::Gate;
@@ -40,8 +41,10 @@ use self::serve::{Door, REMOTE_MAX};
 use self::socket::Bound;
 pub use self::socket::SocketError;
 use self::state::StateFile;
+use self::take_over::{Control, Handle, TakeOver};
 use crate::directory::Directory;
 use crate::drain::Drain;
+use crate::net::listen::Passed;
 use crate::net::tls::CertificateFiles;
 use crate::routing::Islands;
 use crate::session::{Context, Holds};
@@ -96,10 +99,19 @@ impl Reload {
 /// The operator's way in, open and not yet served.
 pub struct Admin {
     settings: Settings,
-    socket: Option<Bound>,
-    address: Option<TcpListener>,
+    socket: Option<Arc<Bound>>,
+    address: Option<Arc<TcpListener>>,
     entrance: Entrance,
-    states: StateFile,
+    states: Arc<tokio::sync::Mutex<StateFile>>,
+    is_open: Arc<watch::Sender<bool>>,
+}
+
+/// Where operators' orders go that are carried out by whoever runs mailferry.
+pub struct Orders {
+    /// To read the configuration again.
+    pub reloads: mpsc::Sender<Reload>,
+    /// To hand over to another process.
+    pub take_overs: mpsc::Sender<TakeOver>,
 }
 
 /// What all answers are made from.
@@ -118,10 +130,21 @@ impl Admin {
     /// # Errors
     /// The socket is demanded and cannot be had, or another process has it, demanded or not; or the address cannot be
     /// listened on. A state file that is damaged is set aside with a warning.
-    pub fn open(settings: &Settings, keys: Keys, (islands, holds): (&Islands, &Holds)) -> Result<Self, SocketError> {
+    ///
+    /// `control` is used where it has the right name, and what was `passed` where it has the right address.
+    pub fn open(
+        settings: &Settings,
+        keys: Keys,
+        (islands, holds): (&Islands, &Holds),
+        control: Option<Control>,
+        passed: &mut Passed,
+    ) -> Result<Self, SocketError> {
         let group = settings.socket_group.as_deref();
-        let bind = |socket: &Socket| Bound::bind(&socket.path, group);
-        let socket = settings.socket.as_ref().map(|socket| bind(socket).map_err(|error| (socket, error)));
+        let bound = |socket: &Socket| match control.and_then(|control| Bound::borrow(&socket.path, control)) {
+            Some(borrowed) => Ok(borrowed),
+            None => Bound::bind(&socket.path, group),
+        };
+        let socket = settings.socket.as_ref().map(|socket| bound(socket).map_err(|error| (socket, error)));
         let socket = match socket.transpose() {
             Ok(bound) => bound,
             Err((socket, error)) if socket.is_demanded || matches!(error, SocketError::Held { .. }) => {
@@ -134,17 +157,24 @@ impl Admin {
         };
         let address = settings
             .address
-            .map(|address| access::bind(address).map_err(|reason| SocketError::Address { address, reason }));
+            .map(|address| access::open(address, passed).map_err(|reason| SocketError::Address { address, reason }));
         let address = address.transpose()?.map(|(listener, address)| {
             match settings.tls {
                 true => info!(%address, "open for commands with a token"),
                 false => info!(%address, "open for commands with a token, in clear text, from this machine alone"),
             }
-            listener
+            Arc::new(listener)
         });
         let mut states = StateFile::open(&settings.state_file, islands);
         states.restore_holds(holds);
-        Ok(Self { settings: settings.clone(), socket, address, entrance: Entrance::new(keys), states })
+        let states = Arc::new(tokio::sync::Mutex::new(states));
+        let (socket, is_open) = (socket.map(Arc::new), Arc::new(watch::Sender::new(true)));
+        Ok(Self { settings: settings.clone(), socket, address, entrance: Entrance::new(keys), states, is_open })
+    }
+
+    /// Whoever has the socket already, for a process that finds its addresses taken.
+    pub fn holder(settings: &Settings) -> Option<SocketError> {
+        settings.socket.as_ref().and_then(|socket| socket::held(&socket.path).ok())
     }
 
     /// What stands behind the address.
@@ -152,18 +182,29 @@ impl Admin {
         self.entrance.clone()
     }
 
-    /// Answers until told to stop. Orders to read the configuration again go to `reloads`, and wait for their place there
-    /// as long as their connections may last.
-    pub async fn serve(self, context: Arc<Context>, reloads: mpsc::Sender<Reload>, drain: Drain) {
-        let Self { settings, socket, address, entrance, states } = self;
-        let states = Arc::new(tokio::sync::Mutex::new(states));
+    /// For giving it to another process.
+    pub fn handle(&self) -> Handle {
+        Handle {
+            bound: self.socket.clone(),
+            address: self.address.clone(),
+            states: Arc::clone(&self.states),
+            is_open: Arc::clone(&self.is_open),
+        }
+    }
+
+    /// Answers until told to stop. Orders to read the configuration again wait for their place as long as their
+    /// connections may last.
+    pub async fn serve(self, context: Arc<Context>, orders: Orders, drain: Drain) {
+        let Self { settings, socket, address, entrance, states, is_open } = self;
+        let Orders { reloads, take_overs } = orders;
         // Also where nobody can give an order any more: holds of before the restart must end.
         tokio::spawn(holds::watch(Arc::clone(&context), Arc::clone(&states), drain.clone()));
         let desk = Desk { context, settings, states, reloads, drain: drain.clone() };
         let router = routes::router(Arc::new(desk), &Gate::new(entrance.clone()));
-        let doors = [socket.map(Door::Local), address.map(|address| Door::Remote(address, entrance))];
-        let doors = doors.into_iter().flatten().map(|door| serve::serve(door, router.clone(), drain.clone()));
-        join_all(doors).await;
+        let local = socket.map(|bound| Door::Local(bound, take_overs));
+        let doors = [local, address.map(|address| Door::Remote(address, entrance))];
+        let serve = |door| serve::serve(door, is_open.subscribe(), router.clone(), drain.clone());
+        join_all(doors.into_iter().flatten().map(serve)).await;
     }
 }
 

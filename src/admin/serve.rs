@@ -17,15 +17,17 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use ipnet::IpNet;
-use tokio::io::{AsyncRead, AsyncWrite};
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::field::{DisplayValue, display};
 
 use super::access::Entrance;
 use super::socket::Bound;
+use super::take_over::{FIRST_OCTET, TakeOver};
 use crate::drain::Drain;
 use crate::session::frequent::network_of;
 
@@ -91,44 +93,48 @@ impl Operator {
 
 /// Where connections come in.
 pub(super) enum Door {
-    /// Over the socket.
-    Local(Bound),
+    /// Over the socket, and where those go who want to take over. Who comes while another one waits there is turned away.
+    Local(Arc<Bound>, mpsc::Sender<TakeOver>),
     /// Over the address.
-    Remote(TcpListener, Entrance),
+    Remote(Arc<TcpListener>, Entrance),
 }
 
 /// A connection that nobody has heard yet.
 enum Caller {
-    Local(UnixStream),
+    Local(UnixStream, mpsc::Sender<TakeOver>),
     Remote(TcpStream, SocketAddr),
 }
 
 impl Door {
     async fn accept(&self) -> io::Result<Caller> {
         match self {
-            Self::Local(bound) => bound.socket.accept().await.map(|(stream, _)| Caller::Local(stream)),
+            Self::Local(bound, take_overs) => {
+                bound.socket.accept().await.map(|(stream, _)| Caller::Local(stream, take_overs.clone()))
+            }
             Self::Remote(socket, _) => socket.accept().await.map(|(stream, client)| Caller::Remote(stream, client)),
         }
     }
 
     fn tls(&self) -> Option<TlsAcceptor> {
         match self {
-            Self::Local(_) => None,
+            Self::Local(..) => None,
             Self::Remote(_, entrance) => entrance.tls().map(TlsAcceptor::from),
         }
     }
 }
 
-/// Accepts until told to stop. The socket's name is removed then.
-pub(super) async fn serve(door: Door, router: Router, drain: Drain) {
+/// Accepts until told to stop, while `is_open`.
+pub(super) async fn serve(door: Door, mut is_open: watch::Receiver<bool>, router: Router, drain: Drain) {
     let streams = Arc::new(Semaphore::new(STREAMS_MAX));
     let mut places = match door {
-        Door::Local(_) => Places::new(LOCAL_MAX, LOCAL_PATIENCE),
+        Door::Local(..) => Places::new(LOCAL_MAX, LOCAL_PATIENCE),
         Door::Remote(..) => Places::new(REMOTE_MAX, REMOTE_PATIENCE),
     };
     loop {
+        let may_accept = *is_open.borrow_and_update();
         let accepted = tokio::select! {
-            accepted = door.accept() => accepted,
+            accepted = door.accept(), if may_accept => accepted,
+            Ok(()) = is_open.changed() => continue,
             () = drain.signalled() => return,
         };
         let Ok(caller) = accepted else {
@@ -137,7 +143,7 @@ pub(super) async fn serve(door: Door, router: Router, drain: Drain) {
         };
         let place = places.free().await;
         let network = match &caller {
-            Caller::Local(_) => None,
+            Caller::Local(..) => None,
             Caller::Remote(_, client) => Some(network_of(client.ip())),
         };
         let mut given_up = places.take(network);
@@ -234,32 +240,40 @@ impl Places {
 }
 
 async fn hear(caller: Caller, tls: Option<TlsAcceptor>, router: Router) {
+    let began = Instant::now();
     match (caller, tls) {
-        (Caller::Local(stream), _) => {
+        (Caller::Local(stream, take_overs), _) => {
+            let Ok(Ok(first)) = timeout(HEADER_TIMEOUT, first_octet(&stream)).await else { return };
             let credentials = stream.peer_cred().ok();
             let operator = Operator {
                 uid: credentials.as_ref().map(tokio::net::unix::UCred::uid),
                 pid: credentials.as_ref().and_then(tokio::net::unix::UCred::pid),
                 remote: None,
             };
-            talk(stream, router, operator).await;
+            if first == Some(FIRST_OCTET) {
+                // Where there is no place for it, it sees that nobody talks to it.
+                let _ = take_overs.try_send(TakeOver { stream, uid: operator.uid, pid: operator.pid });
+                return;
+            }
+            talk(stream, router, operator, began).await;
         }
         (Caller::Remote(stream, client), tls) => {
             let client = SocketAddr::new(client.ip().to_canonical(), client.port());
             let operator = Operator { uid: None, pid: None, remote: Some(client) };
-            let Some(tls) = tls else { return talk(stream, router, operator).await };
+            let Some(tls) = tls else { return talk(stream, router, operator, began).await };
             if let Ok(Ok(stream)) = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                talk(stream, router, operator).await;
+                talk(stream, router, operator, Instant::now()).await;
             }
         }
     }
 }
 
-async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin + Send, router: Router, operator: Operator) {
+/// `began`: since when it may send its header.
+async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin + Send, router: Router, operator: Operator, began: Instant) {
     let service = TowerToHyperService::new(router.layer(Extension(operator)));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(HEADER_TIMEOUT.saturating_sub(began.elapsed()).max(Duration::from_millis(1)))
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEADER_MAX)
         .keep_alive(false)
@@ -267,4 +281,14 @@ async fn talk(stream: impl AsyncRead + AsyncWrite + Unpin + Send, router: Router
         .await;
     // There is nobody to tell.
     drop(served);
+}
+
+/// What it begins with, which is read again by whoever hears it out. `None`: it ends.
+async fn first_octet(stream: &UnixStream) -> io::Result<Option<u8>> {
+    let look = || {
+        let mut octet = [0];
+        let (_, count) = recv(stream, &mut octet, RecvFlags::PEEK)?;
+        Ok((count > 0).then_some(octet[0]))
+    };
+    stream.async_io(Interest::READABLE, look).await
 }

@@ -1,4 +1,5 @@
-//! The unix socket: made with its mode, taken over from a process that is gone, left to one that lives.
+//! The unix socket: made with its mode, taken over from a process that is gone, left to one that lives and does not hand
+//! it over.
 //!
 //! Nobody may connect between its making and its mode, so it has the mode before it has a name.
 
@@ -8,10 +9,12 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Type};
 
+use super::take_over::Control;
 use crate::privileges;
 
 /// Root, our own user and our group. The umask may take from it until it is set again.
@@ -25,7 +28,8 @@ const BACKLOG: i32 = 64;
 pub enum SocketError {
     /// A process answers there.
     #[error(
-        "{path} is held by process {pid}, another mailferry: stop it, or give this one a `socket` of its own in [admin]"
+        "{path} is held by process {pid}, another mailferry: stop it, take its place with `mailferry run --take-over`, or \
+         give this one a `socket` of its own in [admin]"
     )]
     Held {
         /// The socket.
@@ -70,12 +74,13 @@ pub enum SocketError {
     },
 }
 
-/// A listening socket. Dropping it removes its name.
+/// A listening socket. Dropping it removes its name, if that is ours.
 pub(super) struct Bound {
     pub(super) socket: tokio::net::UnixListener,
     path: PathBuf,
     /// Device and file, so that nobody else's socket is removed.
     inode: (u64, u64),
+    is_ours: AtomicBool,
 }
 
 impl Bound {
@@ -96,14 +101,38 @@ impl Bound {
         }
         let (listener, inode) = listen(socket, path).map_err(unusable)?;
         let socket = tokio::net::UnixListener::from_std(listener).map_err(unusable)?;
-        Ok(Self { socket, path: path.to_owned(), inode })
+        Ok(Self { socket, path: path.to_owned(), inode, is_ours: AtomicBool::new(true) })
+    }
+
+    /// Another process's, if it has this name, however that is spelt. It stays that process's.
+    pub(super) fn borrow(path: &Path, control: Control) -> Option<Self> {
+        let Control { socket, inode } = control;
+        let is_there = fs::symlink_metadata(path).is_ok_and(|it| (it.dev(), it.ino()) == inode);
+        let socket = UnixListener::from(socket);
+        let socket = Some(socket).filter(|_| is_there)?;
+        socket.set_nonblocking(true).ok()?;
+        let socket = tokio::net::UnixListener::from_std(socket).ok()?;
+        Some(Self { socket, path: path.to_owned(), inode, is_ours: AtomicBool::new(false) })
+    }
+
+    pub(super) fn inode(&self) -> (u64, u64) {
+        self.inode
+    }
+
+    pub(super) fn is_ours(&self) -> bool {
+        self.is_ours.load(Ordering::Relaxed)
+    }
+
+    /// It becomes ours, or another process's.
+    pub(super) fn own(&self, is_ours: bool) {
+        self.is_ours.store(is_ours, Ordering::Relaxed);
     }
 }
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|it| (it.dev(), it.ino()) == self.inode);
-        if is_ours {
+        let is_there = fs::symlink_metadata(&self.path).is_ok_and(|it| (it.dev(), it.ino()) == self.inode);
+        if is_there && self.is_ours() {
             // If that fails, the next start finds a socket that nobody answers at.
             let _ = fs::remove_file(&self.path);
         }
@@ -119,16 +148,27 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
         Ok(metadata) if !metadata.file_type().is_socket() => return Err(SocketError::Foreign(path.to_owned())),
         Ok(_) => {}
     }
-    // Without a wait: one whose queue is full lives too.
-    let asking = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).map_err(unusable)?;
-    asking.set_nonblocking(true).map_err(unusable)?;
-    match SockAddr::unix(path).and_then(|address| asking.connect(&address)) {
-        Ok(()) => Err(SocketError::Held { path: path.to_owned(), pid: holder(&asking) }),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            Err(SocketError::Held { path: path.to_owned(), pid: "that does not answer".to_owned() })
-        }
+    match held(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(unusable),
         Err(error) => Err(unusable(error)),
+        Ok(held) => Err(held),
+    }
+}
+
+/// Who lives behind a socket.
+///
+/// # Errors
+/// Nobody, or the system does not say.
+pub(super) fn held(path: &Path) -> io::Result<SocketError> {
+    // Without a wait: one whose queue is full lives too.
+    let asking = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    asking.set_nonblocking(true)?;
+    match asking.connect(&SockAddr::unix(path)?) {
+        Ok(()) => Ok(SocketError::Held { path: path.to_owned(), pid: holder(&asking) }),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Ok(SocketError::Held { path: path.to_owned(), pid: "that does not answer".to_owned() })
+        }
+        Err(error) => Err(error),
     }
 }
 

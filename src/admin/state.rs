@@ -39,6 +39,10 @@ pub(super) struct StateFile {
     path: PathBuf,
     nodes: BTreeMap<String, Entry>,
     holds: Vec<KeptHold>,
+    /// What stood in it when it was read, for nodes that there are, and not.
+    read: (BTreeMap<String, Entry>, Vec<KeptHold>),
+    /// Another process writes it.
+    is_given_away: bool,
 }
 
 /// The whole file.
@@ -125,7 +129,8 @@ impl StateFile {
                 Default::default()
             }
         };
-        let mut file = Self { path: path.to_owned(), nodes: BTreeMap::new(), holds };
+        let read = (nodes.clone(), holds.clone());
+        let mut file = Self { path: path.to_owned(), nodes: BTreeMap::new(), holds, read, is_given_away: false };
         let ports: BTreeMap<String, NodePort> =
             islands.iter().flat_map(|table| table.ports(Protocol::Imap)).map(|port| (path_of(&port), port)).collect();
         for (node, entry) in nodes {
@@ -146,6 +151,33 @@ impl StateFile {
             file.nodes.insert(node, entry);
         }
         file
+    }
+
+    /// Reads it again, if another process has written it since. Blocks for a moment.
+    pub(super) fn read_again(&mut self, islands: &Islands, holds: &Holds) {
+        let is_as_read = match read(&self.path) {
+            Ok(content) => (&content.nodes, &content.holds) == (&self.read.0, &self.read.1),
+            Err(Unread::Missing) => self.read.0.is_empty() && self.read.1.is_empty(),
+            Err(Unread::Unreadable(_) | Unread::Damaged(_)) => false,
+        };
+        if is_as_read {
+            return;
+        }
+        let kept = std::mem::take(&mut self.nodes);
+        let ports = islands.iter().flat_map(|table| table.ports(Protocol::Imap));
+        for port in ports.filter(|port| kept.contains_key(&path_of(port))) {
+            port.set_operator_state(port.node().state);
+        }
+        for hold in holds.all() {
+            holds.release(hold.id);
+        }
+        *self = Self::open(&self.path, islands);
+        self.restore_holds(holds);
+    }
+
+    /// Another process writes it from now on.
+    pub(super) fn give_away(&mut self) {
+        self.is_given_away = true;
     }
 
     /// Holds those who were held before the restart, but for holds whose time is over.
@@ -184,6 +216,9 @@ impl StateFile {
     }
 
     async fn write(&self) -> Result<(), String> {
+        if self.is_given_away {
+            return Err("another mailferry has taken over: order it again, from that one".to_owned());
+        }
         let content = Content { version: VERSION, nodes: self.nodes.clone(), holds: self.holds.clone() };
         let path = self.path.clone();
         let written = spawn_blocking(move || write(&path, &content)).await;

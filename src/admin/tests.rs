@@ -45,13 +45,20 @@ async fn open() -> Open {
     let address = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     let settings = Settings { address, tls: true, state_file: path("states"), ..Settings::default() };
     let context = leaks::context(0);
-    let admin = Admin::open(&settings, Keys { tls, tokens }, (&context.site().islands, &context.holds)).unwrap();
+    let admin = Admin::open(
+        &settings,
+        Keys { tls, tokens },
+        (&context.site().islands, &context.holds),
+        None,
+        &mut Passed::default(),
+    )
+    .unwrap();
     let address = admin.address.as_ref().unwrap().local_addr().unwrap();
     let entrance = admin.entrance();
     let (stop, drain) = drain::channel();
     // Nobody carries out a reload.
-    let (reloads, _) = mpsc::channel(1);
-    tokio::spawn(admin.serve(Arc::clone(&context), reloads, drain));
+    let ((reloads, _), (take_overs, _)) = (mpsc::channel(1), mpsc::channel(1));
+    tokio::spawn(admin.serve(Arc::clone(&context), Orders { reloads, take_overs }, drain));
     Open { address, folder, context, entrance, _stop: stop }
 }
 
@@ -285,10 +292,11 @@ async fn a_stream_outlives_a_question_and_there_are_so_many() {
             Ok::<_, std::convert::Infallible>(Bytes::from_static(b"late"))
         }))
     }
-    let (listener, address) = access::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let (listener, address) = access::open(SocketAddr::from(([127, 0, 0, 1], 0)), &mut Passed::default()).unwrap();
     let (_stop, drain) = drain::channel();
-    let door = Door::Remote(listener, Entrance::new(Keys::default()));
-    tokio::spawn(serve::serve(door, Router::new().route("/", get(events)), drain));
+    let door = Door::Remote(Arc::new(listener), Entrance::new(Keys::default()));
+    let open = watch::Sender::new(true);
+    tokio::spawn(serve::serve(door, open.subscribe(), Router::new().route("/", get(events)), drain));
     let ask = || async move {
         let mut connection = TcpStream::connect(address).await.unwrap();
         connection.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();

@@ -4,7 +4,7 @@
 //! `reload` is the way from a file to that swap, `told` says what came of it to an operator, and `certificates` is the
 //! way from a changed certificate. `serve` waits for whatever wants a reload, or the end, and `stop` is the way
 //! there. `files` and `capacity` are
-//! what they look at, `notify` tells systemd.
+//! what they look at, `notify` tells systemd, and `take_over` is the way from one process to the next.
 
 mod capacity;
 mod certificates;
@@ -15,28 +15,35 @@ mod reload;
 mod running;
 mod serve;
 mod stop;
+pub mod take_over;
 mod told;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
 
 pub use self::parts::open_directory;
 pub use self::reload::{ReloadError, Reloader};
-use self::running::Running;
+use self::running::{Closed, Running};
 pub use self::serve::{Signals, Why};
 pub use self::stop::Stopped;
-use crate::admin;
+use crate::admin::{self, Admin};
 use crate::config::Settings;
 use crate::directory;
 use crate::drain;
+pub use crate::net::listen::Passed;
+use crate::net::listen::{Left, Origin};
 use crate::net::tls::CertificateError;
 use crate::session::Context;
 
 /// Operators' orders to reload that wait behind the one that is carried out. More wait at their connections.
 const RELOADS_WAITING: usize = 1;
+
+/// Processes that want to take over and wait while another one does.
+const TAKE_OVERS_WAITING: usize = 1;
 
 /// Why mailferry does not start, or a new configuration is not taken up.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +63,9 @@ pub enum StartError {
     /// A file with a token holds none.
     #[error("{0}")]
     Token(#[from] admin::TokenError),
+    /// Another process's place cannot be taken.
+    #[error("{0}")]
+    TakeOver(#[from] take_over::TakeOverError),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}: {reason}")]
     Bind {
@@ -73,10 +83,23 @@ pub struct App {
     reloader: Reloader,
     reloads: mpsc::Receiver<admin::Reload>,
     context: Arc<Context>,
+    /// Ends what is being said to a process that would take over.
+    handing: Option<drain::Signal>,
+    /// Whether one has.
+    handed: watch::Receiver<bool>,
     /// Of all sessions, and of the listeners that begin them.
     sessions: drain::Signal,
     /// Of everything else.
     rest: drain::Signal,
+}
+
+/// All that can fail, done; the doors are closed.
+struct Prepared {
+    running: Running,
+    closed: Closed,
+    sessions: drain::Signal,
+    rest: drain::Signal,
+    in_rest: drain::Drain,
 }
 
 impl App {
@@ -86,14 +109,62 @@ impl App {
     /// # Errors
     /// Whatever cannot be built or bound; nothing has been accepted then.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
-        let parts = parts::prepare(settings, None)?;
+        Self::start_with(settings, Passed::default())
+    }
+
+    /// The same, with sockets that somebody else has opened, as far as they fit the listeners.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(settings: Settings, mut passed: Passed) -> Result<Self, StartError> {
+        Ok(Self::prepare(settings, &mut passed, None)?.open())
+    }
+
+    /// The same in the place of another process, with its sockets. It goes on serving until all is done that can fail here,
+    /// and accepts nobody any more when this comes back; this process does, from now on.
+    ///
+    /// # Errors
+    /// As [`Self::start`], or the other process will not; it goes on serving then.
+    pub async fn take_over(settings: Settings, mut passed: Passed, old: take_over::Old) -> Result<Self, StartError> {
+        let mut met = old.meet().await?;
+        for socket in std::mem::take(&mut met.sockets) {
+            passed.add(socket);
+        }
+        let prepared = match Self::prepare(settings, &mut passed, met.control.take()) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                met.refuse(&error).await;
+                return Err(error);
+            }
+        };
+        let running = &prepared.running;
+        running.look_at_nodes().await;
+        met.take_place(running.admin(), &running.context).await?;
+        Ok(prepared.open())
+    }
+
+    /// Whoever would take over hears that there will be nobody. Nothing, where somebody has.
+    async fn refuse_take_overs(&mut self) {
+        if let Some(handing) = self.handing.take() {
+            handing.stop().await;
+        }
+    }
+
+    fn prepare(
+        settings: Settings,
+        passed: &mut Passed,
+        control: Option<admin::take_over::Control>,
+    ) -> Result<Prepared, StartError> {
+        let (admin, is_alone) = (settings.admin.clone(), control.is_none());
+        let parts = parts::prepare(settings, None, passed).map_err(|error| match error {
+            // Most likely it is the one that has the address, and then there is a remedy.
+            StartError::Bind { .. } if is_alone => Admin::holder(&admin).map_or(error, StartError::Admin),
+            _ => error,
+        })?;
         let ((sessions, in_sessions), (rest, in_rest)) = (drain::channel(), drain::channel());
-        let (ordered, reloads) = mpsc::channel(RELOADS_WAITING);
-        let running = Running::start(parts, ordered, in_sessions, in_rest.clone())?;
-        let (addresses, context) = (running.addresses(), Arc::clone(&running.context));
-        let reloader = Reloader::new(running);
-        tokio::spawn(certificates::watch(reloader.clone(), in_rest));
-        Ok(Self { addresses, reloader, reloads, context, sessions, rest })
+        let (running, closed) = Running::prepare(parts, control, passed, in_sessions, in_rest.clone())?;
+        passed.close().iter().for_each(tell_left);
+        Ok(Prepared { running, closed, sessions, rest, in_rest })
     }
 
     /// Where it listened at its start, in the order of the configuration. [`Reloader::addresses`] is where it does now.
@@ -104,5 +175,44 @@ impl App {
     /// For changing its configuration.
     pub fn reloader(&self) -> &Reloader {
         &self.reloader
+    }
+}
+
+impl Prepared {
+    fn open(self) -> App {
+        let Self { mut running, closed, sessions, rest, in_rest } = self;
+        let (ordered, reloads) = mpsc::channel(RELOADS_WAITING);
+        let (asked, take_overs) = mpsc::channel(TAKE_OVERS_WAITING);
+        running.open(closed, admin::Orders { reloads: ordered, take_overs: asked });
+        let (addresses, context) = (running.addresses(), Arc::clone(&running.context));
+        let reloader = Reloader::new(running);
+        let (handing, ending) = drain::channel();
+        let (told, handed) = watch::channel(false);
+        tokio::spawn(take_over::serve(reloader.clone(), take_overs, told, ending));
+        tokio::spawn(certificates::watch(reloader.clone(), in_rest));
+        App { addresses, reloader, reloads, context, handing: Some(handing), handed, sessions, rest }
+    }
+}
+
+/// A socket that no listener has taken is closed.
+fn tell_left(left: &Left) {
+    let Left { address, origin, name, is_twin } = left;
+    match origin {
+        Origin::Store => {
+            notify::forget(name);
+            info!(%address, name, "a socket that systemd has kept is closed: no listener has its address any more");
+        }
+        Origin::Unit if *is_twin => {
+            warn!(%address, name, "systemd has passed two sockets of one address: one is closed, and clients may hang there");
+        }
+        Origin::Unit => warn!(
+            %address,
+            name,
+            "systemd has passed a socket that no listener has: it is closed; give a [[listener]] this `address`, or take \
+             it out of the socket unit"
+        ),
+        Origin::Ours | Origin::Process => {
+            info!(%address, "no listener has this address any more: its socket is closed");
+        }
     }
 }

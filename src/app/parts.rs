@@ -17,6 +17,7 @@ use crate::config::Settings;
 use crate::config::diff::pair_listeners;
 use crate::directory::{Directory, SourceSettings};
 use crate::names::{IslandName, Protocol};
+use crate::net::listen::Passed;
 use crate::net::tls;
 use crate::routing::{Island, NodeTls};
 use crate::server::{Listener, ListenerSettings, ListenerTls};
@@ -52,8 +53,9 @@ pub(super) enum Socket {
     New(Box<Listener>),
 }
 
-/// Prepares everything. Blocks while it reads files; must be called inside a tokio runtime.
-pub(super) fn prepare(settings: Settings, old: Option<&Made>) -> Result<Parts, StartError> {
+/// Prepares everything. Listeners take their sockets from those that were `passed`, where there is one for them. Blocks
+/// while it reads files; must be called inside a tokio runtime.
+pub(super) fn prepare(settings: Settings, old: Option<&Made>, passed: &mut Passed) -> Result<Parts, StartError> {
     // Before anything is read: what changes meanwhile is seen by the next look.
     let prints = Prints::take(&settings);
     let new = New { settings: &settings, prints: &prints, old };
@@ -72,7 +74,7 @@ pub(super) fn prepare(settings: Settings, old: Option<&Made>) -> Result<Parts, S
         sockets.push(match pair {
             Some(place) => Socket::Kept(place),
             None => {
-                let bound = Listener::bind(it, tls.as_ref());
+                let bound = Listener::open(it, tls.as_ref(), passed);
                 Socket::New(Box::new(bound.map_err(|reason| StartError::Bind { address: it.address, reason })?))
             }
         });

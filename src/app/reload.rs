@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
@@ -21,6 +21,7 @@ use crate::admin;
 use crate::config::diff::{Changes, diff};
 use crate::config::{self, Report, Settings};
 use crate::metrics::{Done, Upkeep};
+use crate::net::listen::Passed;
 use crate::session::Context;
 
 /// Why a new configuration was not taken up. Nothing has changed.
@@ -110,6 +111,11 @@ impl Reloader {
         self.0.watch.lock().await.look(self).await;
     }
 
+    /// What runs, held: no reload swaps anything meanwhile. `None` inside: mailferry stops.
+    pub(super) async fn lock(&self) -> MutexGuard<'_, Option<Running>> {
+        self.0.running.lock().await
+    }
+
     /// What the present configuration was made of. `None`: mailferry stops.
     pub(super) async fn made(&self) -> Option<Arc<Made>> {
         Some(Arc::clone(&self.0.running.lock().await.as_ref()?.made))
@@ -133,7 +139,7 @@ impl Reloader {
         let changes = diff(&old.settings, &settings);
         stay(&old.settings, &mut settings);
         let before = Arc::clone(&old);
-        let prepared = spawn_blocking(move || parts::prepare(settings, Some(&before))).await;
+        let prepared = spawn_blocking(move || parts::prepare(settings, Some(&before), &mut Passed::default())).await;
         let parts = prepared.map_err(|_| ReloadError::BrokenOff)??;
         let files = Prints::differing(&parts.made.prints, &old.prints).map(Path::to_owned).collect();
         let closed = running.become_of(parts);

@@ -3,18 +3,20 @@
 //! Nothing here can fail, and nothing between the first and the last change of a swap waits, so that nobody sees half of
 //! one. Sessions are not looked at: each keeps what it began with.
 
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::mpsc;
-use tokio::time::Instant;
-use tracing::info;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
 
-use super::StartError;
 use super::capacity::{self, Capacity};
 use super::parts::{Made, Parts, Socket};
-use crate::admin::{self, Admin};
+use super::{StartError, notify};
+use crate::admin::take_over::{Control, Handle};
+use crate::admin::{self, Admin, Orders};
 use crate::config::Settings;
 use crate::directory::Directory;
 use crate::drain::{self, Drain};
@@ -23,10 +25,17 @@ use crate::logging;
 use crate::metrics::Done;
 use crate::names::Protocol;
 use crate::net::Dialer;
+use crate::net::listen::{Origin, Passed, stored_name};
 use crate::probe;
 use crate::routing::{Islands, NodePort};
 use crate::server::{Entrance, Listener};
 use crate::session::{Context, Site};
+
+/// For how long a process that takes another's place looks at its nodes before.
+const FIRST_LOOK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Between two questions whether they have been looked at.
+const FIRST_LOOK_STEP: Duration = Duration::from_millis(50);
 
 /// A configuration at work.
 pub(super) struct Running {
@@ -39,6 +48,7 @@ pub(super) struct Running {
     /// Each ends its task when it is dropped.
     lookups: drain::Signal,
     keeper: drain::Signal,
+    admin: Handle,
     /// Held by each session, and by the listeners that begin them.
     sessions: Drain,
     /// Held by everything else.
@@ -53,9 +63,18 @@ pub(super) struct Remains {
     _keeper: drain::Signal,
 }
 
+/// What is not open yet.
+pub(super) struct Closed {
+    sockets: Vec<Socket>,
+    admin: Admin,
+    /// So many are told to the operator.
+    clients: u32,
+}
+
 /// A listener at work.
 struct Open {
     address: SocketAddr,
+    origin: Origin,
     entrance: Entrance,
     closing: drain::Signal,
 }
@@ -68,18 +87,18 @@ struct Watched {
 }
 
 impl Running {
-    /// Starts everything: each session holds `sessions`, everything else `drain`. Operators' orders to read the configuration
-    /// again go to `reloads`. Must be called inside a tokio
-    /// runtime.
+    /// Starts everything behind the doors: each session will hold `sessions`, everything else `drain`. `control` is the
+    /// operator's socket, of another process; his address may be among those that were `passed`. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// The operator's socket cannot be had; nothing has been accepted then.
-    pub(super) fn start(
+    /// The operator's socket cannot be had.
+    pub(super) fn prepare(
         parts: Parts,
-        reloads: mpsc::Sender<admin::Reload>,
+        control: Option<Control>,
+        passed: &mut Passed,
         sessions: Drain,
         drain: Drain,
-    ) -> Result<Self, StartError> {
+    ) -> Result<(Self, Closed), StartError> {
         let Parts { made, sockets, .. } = parts;
         let settings = &made.settings;
         let Capacity { possible, clients } = capacity::reckon(settings);
@@ -96,23 +115,88 @@ impl Running {
         context.upkeep.configured(Done::Success, since_1970.as_secs());
         context.upkeep.certified(made.expiries.clone());
         let site = context.site();
-        let admin = Admin::open(&settings.admin, made.keys.clone(), (&site.islands, &context.holds))?;
+        let admin = Admin::open(&settings.admin, made.keys.clone(), (&site.islands, &context.holds), control, passed)?;
         let entrance = admin.entrance();
         tokio::spawn(until(drain.clone(), logging::keep_summing()));
-        let (lookups, keeper) = (refresh(&site, &drain), keep(&site.directory, &drain, None));
+        let (lookups, (keeper, _)) = (refresh(&site, &drain), drain::channel());
+        let mut running = Self {
+            context,
+            made: Arc::new(made),
+            listeners: Vec::new(),
+            entrance,
+            probes: Vec::new(),
+            lookups,
+            keeper,
+            admin: admin.handle(),
+            sessions,
+            drain,
+        };
+        running.watch_nodes();
+        Ok((running, Closed { sockets, admin, clients }))
+    }
+
+    /// Opens the doors, and writes what is kept from now on. What operators order goes to `orders`.
+    pub(super) fn open(&mut self, closed: Closed, orders: Orders) {
+        let Closed { sockets, admin, clients } = closed;
+        self.begin_writing_routes();
         let new = sockets.into_iter().filter_map(|socket| match socket {
             Socket::Kept(_) => None,
-            Socket::New(listener) => Some(open(*listener, &context, &sessions)),
+            Socket::New(listener) => Some(open(*listener, &self.context, &self.sessions)),
         });
-        let listeners = new.collect();
-        let islands = settings.islands.len();
-        let (made, probes) = (Arc::new(made), Vec::new());
-        let mut running = Self { context, made, listeners, entrance, probes, lookups, keeper, sessions, drain };
-        running.watch_nodes();
+        self.listeners = new.collect();
+        let islands = self.made.settings.islands.len();
         // Last, so that nobody hears that all is well before it is.
-        tokio::spawn(admin.serve(Arc::clone(&running.context), reloads, running.drain.clone()));
+        tokio::spawn(admin.serve(Arc::clone(&self.context), orders, self.drain.clone()));
         info!(version = env!("CARGO_PKG_VERSION"), islands, clients, "ready");
-        Ok(running)
+    }
+
+    /// Waits until every node was looked at that is looked at soon, but not for long.
+    pub(super) async fn look_at_nodes(&self) {
+        let looked = async {
+            while !self.probes.iter().all(|watched| probe::has_looked(&watched.port)) {
+                sleep(FIRST_LOOK_STEP).await;
+            }
+        };
+        if timeout(FIRST_LOOK_TIMEOUT, looked).await.is_err() {
+            info!("not every node has answered yet");
+        }
+    }
+
+    /// The operator's way in, for another process.
+    pub(super) fn admin(&self) -> &Handle {
+        &self.admin
+    }
+
+    /// All listening sockets of addresses once more, the operator's too.
+    pub(super) fn copies(&self) -> io::Result<Vec<OwnedFd>> {
+        let address = self.admin.address().transpose();
+        self.listeners.iter().map(|it| it.entrance.copy()).chain(address).collect()
+    }
+
+    /// Ends all listeners, and leaves those who wait at their sockets to another process, which has the same.
+    pub(super) fn leave_listeners(&mut self) {
+        for open in self.listeners.drain(..) {
+            open.entrance.hand_over();
+            // Dropping it ends the listener.
+            drop(open.closing);
+        }
+    }
+
+    /// Has the file of routes written as of now, for a process that reads it.
+    pub(super) async fn write_routes(&mut self) {
+        self.end_writing_routes().await;
+        self.begin_writing_routes();
+    }
+
+    /// Writes the file of routes once more, and never again.
+    pub(super) async fn end_writing_routes(&mut self) {
+        let (none, _) = drain::channel();
+        std::mem::replace(&mut self.keeper, none).stop().await;
+    }
+
+    /// Writes the file of routes from now on.
+    pub(super) fn begin_writing_routes(&mut self) {
+        self.keeper = keep(&self.context.site().directory, &self.drain, None);
     }
 
     /// Where it listens, in the order of the configuration.
@@ -170,7 +254,7 @@ impl Running {
         }
         self.made = Arc::new(made);
         self.watch_nodes();
-        left.into_iter().flatten().map(|it| it.closing).collect()
+        left.into_iter().flatten().map(close).collect()
     }
 
     /// Nobody new comes in: the listeners' signals, which are to be given. Whoever the kernel has let in is served.
@@ -218,9 +302,29 @@ fn hosts(settings: &Settings) -> Vec<String> {
 fn open(listener: Listener, context: &Arc<Context>, sessions: &Drain) -> Open {
     listener.announce();
     let (closing, closed) = drain::channel();
-    let open = Open { address: listener.address(), entrance: listener.entrance(), closing };
+    let (address, origin) = (listener.address(), listener.origin());
+    let open = Open { address, origin, entrance: listener.entrance(), closing };
+    match origin {
+        Origin::Ours | Origin::Process => notify::store(address, &open.entrance),
+        // systemd has it, and keeps it.
+        Origin::Store | Origin::Unit => {}
+    }
     tokio::spawn(listener.serve(Arc::clone(context), closed, sessions.clone()));
     open
+}
+
+/// A listener that is no more in the configuration.
+fn close(open: Open) -> drain::Signal {
+    let Open { address, origin, closing, .. } = open;
+    match origin {
+        Origin::Ours | Origin::Process | Origin::Store => notify::forget(&stored_name(address)),
+        Origin::Unit => warn!(
+            %address,
+            "systemd listens there still, and clients that connect hang: take the address out of the socket unit, and \
+             restart that"
+        ),
+    }
+    closing
 }
 
 /// Looks up the names of nodes.

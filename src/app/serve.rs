@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use super::{App, told};
 
@@ -17,6 +18,8 @@ pub enum Why {
     Terminated,
     /// SIGINT.
     Interrupted,
+    /// Another mailferry has taken over, with the listening sockets: those who wait there are its clients.
+    HandedOver,
 }
 
 impl Why {
@@ -24,6 +27,8 @@ impl Why {
     pub(super) fn waits_for_balancers(self) -> bool {
         match self {
             Self::Terminated | Self::Interrupted => true,
+            // They are the other process's.
+            Self::HandedOver => false,
         }
     }
 }
@@ -33,6 +38,7 @@ impl fmt::Display for Why {
         f.write_str(match self {
             Self::Terminated => "SIGTERM",
             Self::Interrupted => "SIGINT",
+            Self::HandedOver => "handed over",
         })
     }
 }
@@ -57,14 +63,19 @@ impl Signals {
         })
     }
 
-    /// Returns at the next signal that ends this process. Nothing is lost where it is dropped before.
-    pub(super) async fn end(&mut self) -> Why {
-        end(&mut self.terminate, &mut self.interrupt).await
+    /// Returns at the next signal that ends this process, or its start. Nothing is lost where it is dropped before.
+    pub async fn end(&mut self) -> Why {
+        tokio::select! {
+            _ = self.terminate.recv() => Why::Terminated,
+            _ = self.interrupt.recv() => Why::Interrupted,
+        }
     }
 }
 
-async fn end(terminate: &mut Signal, interrupt: &mut Signal) -> Why {
+async fn end(terminate: &mut Signal, interrupt: &mut Signal, handed: &mut watch::Receiver<bool>) -> Why {
     tokio::select! {
+        // Never, where nobody can ask.
+        Ok(_) = handed.wait_for(|is_handed| *is_handed) => Why::HandedOver,
         _ = terminate.recv() => Why::Terminated,
         _ = interrupt.recv() => Why::Interrupted,
     }
@@ -78,13 +89,13 @@ impl App {
         loop {
             let order = tokio::select! {
                 biased;
-                why = end(terminate, interrupt) => return why,
+                why = end(terminate, interrupt, &mut self.handed) => return why,
                 Some(()) = hangup.recv() => None,
                 Some(order) = self.reloads.recv() => Some(order),
             };
             let done = tokio::select! {
                 biased;
-                why = end(terminate, interrupt) => return why,
+                why = end(terminate, interrupt, &mut self.handed) => return why,
                 done = self.reloader.reload(path) => done,
             };
             // What came of a signal is in the log.

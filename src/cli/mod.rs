@@ -87,6 +87,9 @@ enum Command {
     /// At the first such signal the sessions end one after the other, as `drain_delay` and `drain_timeout` say, and at the
     /// second one at once.
     ///
+    /// Listening sockets that systemd passes (LISTEN_FDS: socket units, its store of descriptors) are used for the listeners
+    /// of the same addresses, and all others are bound.
+    ///
     /// Exit codes: 0 stopped by a signal, and nothing was broken off, 75 sessions or logins were (the last line of the log
     /// has how many), 78 the configuration has problems (all are printed), 71 an address cannot be
     /// listened on or the directory cannot be set up.
@@ -94,6 +97,15 @@ enum Command {
         /// The configuration.
         #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
         config: PathBuf,
+        /// Take the place of the mailferry that runs, for an upgrade without systemd: nobody's connection is refused.
+        ///
+        /// The running one is asked at the admin socket of this configuration, and gives its listening sockets to a process
+        /// of its own user or root's. It serves on until this one has everything ready; whatever fails before, as a
+        /// certificate that cannot be read, leaves it as it was, and this one ends with 71. Then it accepts nobody any more,
+        /// and ends when its sessions have ended, as at SIGTERM. Where nobody runs, this is an ordinary start. Under systemd,
+        /// `systemctl restart` does it without this.
+        #[arg(long)]
+        take_over: bool,
     },
     /// Report all problems of a configuration, the files that it names included. Starts nothing.
     ///
@@ -335,7 +347,7 @@ pub fn definition() -> clap::Command {
 /// called, once this process has given its rights away; most commands never do.
 pub fn main(threads_may_begin: impl FnOnce()) -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Run { config } => run::run(&config, threads_may_begin),
+        Command::Run { config, take_over } => run::run(&config, take_over, threads_may_begin),
         Command::Check { config, json } => check::check(&config, json),
         Command::Route { user, listener, config, json } => route::route(&user, listener, &config, json),
         Command::Import(proxy) => Ok(import::command::run(&proxy)),

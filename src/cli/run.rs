@@ -6,23 +6,40 @@ use std::process::ExitCode;
 use tracing::{info, warn};
 
 use super::{EXIT_CUT, load, runtime, start_failed};
-use crate::app::{App, Signals, notify};
+use crate::app::{App, Passed, Signals, notify, take_over};
 use crate::config::Settings;
 use crate::logging;
 use crate::privileges::{self, Identity};
 use crate::sandbox::{self, Files, Report};
 
 /// There must be one thread until it calls `threads_may_begin`.
-pub(super) fn run(path: &Path, threads_may_begin: impl FnOnce()) -> Result<ExitCode, ExitCode> {
+pub(super) fn run(path: &Path, takes_over: bool, threads_may_begin: impl FnOnce()) -> Result<ExitCode, ExitCode> {
     let settings = load(path)?;
     logging::start(&settings.log);
+    // Before rights are given away: what systemd has opened needs none, and another process hands over to the user who asks.
+    let passed = Passed::from_environment();
+    let old = if takes_over { take_over::reach(&settings.admin).map_err(|error| start_failed(&error))? } else { None };
     // Before anything is bound or read for good, so that a later reload can do no less than the start.
     shut_in(&settings)?;
     threads_may_begin();
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let mut signals = Signals::listen().map_err(|error| start_failed(&error))?;
-        let mut app = App::start(settings).map_err(|error| start_failed(&error))?;
+        let start = async {
+            match old {
+                Some(old) => App::take_over(settings, passed, old).await,
+                None => App::start_with(settings, passed),
+            }
+        };
+        let started = tokio::select! {
+            biased;
+            why = signals.end() => {
+                info!(signal = %why, "not started");
+                return Ok(ExitCode::SUCCESS);
+            }
+            started = start => started,
+        };
+        let mut app = started.map_err(|error| start_failed(&error))?;
         notify::ready();
         let why = app.serve(path, &mut signals).await;
         let stopped = app.end(why, &mut signals).await;

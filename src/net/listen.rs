@@ -1,18 +1,46 @@
 //! Listening sockets.
 //!
 //! Options are set on the listener, because accepted sockets inherit them: one system call each, saved per connection.
+//! Where somebody else has opened a socket for an address already, that one is used and nothing is bound: whoever has
+//! connected to it meanwhile waits in its queue. It is never a second socket at the same address.
 
 #[cfg(target_os = "linux")]
 mod defer;
+mod passed;
 
 use std::io;
 use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
+use tracing::warn;
+
+pub use self::passed::{Left, Origin, Passed, stored_name};
 
 /// Connections that the kernel completes and keeps while we are busy; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+/// A socket that was passed for this address, or one that is bound. The first accepts what its queue holds already.
+///
+/// # Errors
+/// The system's.
+pub fn open(address: SocketAddr, passed: &mut Passed) -> io::Result<(TcpListener, Origin)> {
+    match passed.take(address) {
+        Some((socket, origin)) => Ok((adopt(socket, address)?, origin)),
+        None => Ok((bind(address)?, Origin::Ours)),
+    }
+}
+
+/// Makes a passed socket as one that was bound here, as far as nobody else is disturbed who accepts at it.
+fn adopt(socket: std::net::TcpListener, address: SocketAddr) -> io::Result<TcpListener> {
+    super::set_options(&SockRef::from(&socket))?;
+    socket.set_nonblocking(true)?;
+    let is_any = address.is_ipv6() && address.ip().is_unspecified();
+    if is_any && SockRef::from(&socket).only_v6()? {
+        warn!(%address, "the socket that was passed takes no IPv4: set BindIPv6Only=both in the socket unit");
+    }
+    TcpListener::from_std(socket)
+}
 
 /// Binds and listens. `[::]` takes IPv4 connections too.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {

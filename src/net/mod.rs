@@ -3,6 +3,7 @@
 //! Nothing here knows a protocol above TLS, a user, or more of clients and nodes than that they are the two peers of a
 //! session. Streams are one enum, so that nothing above is generic.
 
+pub mod courier;
 pub mod descriptors;
 pub mod dial;
 pub mod listen;

@@ -30,8 +30,8 @@ fn deaf() -> Listener {
     let socket = Arc::new(TcpListener::from_std(socket.into()).unwrap());
     let address = socket.local_addr().unwrap();
     let way = Arc::new(ArcSwap::from_pointee(Way::new(&settings(ListenerTls::Off), None)));
-    let entrance = Entrance { way, socket: Arc::downgrade(&socket) };
-    Listener { socket, address, entrance, spare: Spare::take() }
+    let entrance = Entrance { way, socket: Arc::downgrade(&socket), is_handed_over: Arc::default() };
+    Listener { socket, address, origin: Origin::Ours, entrance, spare: Spare::take() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,7 +68,7 @@ async fn is_silent_one_first(listener: &Listener) -> bool {
 
 #[tokio::test]
 async fn where_clients_speak_first_they_come_with_their_first_octets_also_after_a_reload() {
-    let listener = Listener::bind(&settings(ListenerTls::Implicit), None).unwrap();
+    let listener = Listener::open(&settings(ListenerTls::Implicit), None, &mut Passed::default()).unwrap();
     assert!(!is_silent_one_first(&listener).await);
     for (tls, is_first) in [(ListenerTls::StartTls, true), (ListenerTls::Implicit, false), (ListenerTls::Off, true)] {
         listener.entrance().replace(&settings(tls), None);
@@ -78,7 +78,7 @@ async fn where_clients_speak_first_they_come_with_their_first_octets_also_after_
 
 #[tokio::test]
 async fn all_whom_the_kernel_has_let_in_are_served_when_a_listener_closes() {
-    let listener = Listener::bind(&settings(ListenerTls::Off), None).unwrap();
+    let listener = Listener::open(&settings(ListenerTls::Off), None, &mut Passed::default()).unwrap();
     let mut clients = Vec::new();
     for _ in 0..400 {
         clients.push(TcpStream::connect(listener.address()).await.unwrap());

@@ -68,6 +68,10 @@ async fn systemd_hears_of_the_start_of_each_reload_and_of_the_end() {
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     let process = Process::start_notifying(FakeNode::dead().await, &path).await;
     let socket = tokio::task::spawn_blocking(move || {
+        // The sockets of its listeners first.
+        for _ in 0..3 {
+            assert!(heard(&socket).starts_with("FDSTORE=1\nFDNAME=mailferry_127.0.0.1_"));
+        }
         assert_eq!(heard(&socket).trim_end(), "READY=1");
         socket
     });

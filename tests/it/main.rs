@@ -33,5 +33,6 @@ mod sasl;
 mod secrets;
 mod site;
 mod stop;
+mod take_over;
 mod tls;
 mod usernames;

@@ -106,19 +106,39 @@ impl Program {
 
     /// Starts it, and gives each line of its standard error to the caller, as soon as it is there.
     pub(crate) fn start(self, line: impl FnMut(String) + Send + 'static) -> Started {
-        self.follow(drop, line)
+        self.begin(Stdio::null(), Stdio::piped(), drop, line)
     }
 
     /// The same, with the lines of its standard output as well.
     pub(crate) fn follow(
+        self,
+        said: impl FnMut(String) + Send + 'static,
+        line: impl FnMut(String) + Send + 'static,
+    ) -> Started {
+        self.begin(Stdio::null(), Stdio::piped(), said, line)
+    }
+
+    /// The same, with these in the places of its standard input and output.
+    pub(crate) fn start_holding(
+        self,
+        input: Stdio,
+        output: Stdio,
+        line: impl FnMut(String) + Send + 'static,
+    ) -> Started {
+        self.begin(input, output, drop, line)
+    }
+
+    fn begin(
         mut self,
+        input: Stdio,
+        output: Stdio,
         mut said: impl FnMut(String) + Send + 'static,
         mut line: impl FnMut(String) + Send + 'static,
     ) -> Started {
-        let mut child = self.0.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let mut child = self.0.stdin(input).stdout(output).stderr(Stdio::piped()).spawn().unwrap();
+        let (out, err) = (child.stdout.take(), child.stderr.take().unwrap());
         let out = thread::spawn(move || {
-            for text in BufReader::new(out).lines().map_while(Result::ok) {
+            for text in out.into_iter().flat_map(|out| BufReader::new(out).lines().map_while(Result::ok)) {
                 search(&text);
                 said(text);
             }

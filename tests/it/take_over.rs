@@ -1,0 +1,8 @@
+//! From one process to the next: the same sockets, and nobody who connects meanwhile can tell.
+
+mod alone;
+mod passed;
+mod place;
+mod spoilt;
+mod store;
+mod storm;
