@@ -107,6 +107,8 @@ async fn played(commands: &[&str]) -> String {
     told.replace(&kept, "/var/lib/mailferry/operator.json")
         .replace(&folder.display().to_string(), "/etc/mailferry/")
         .replace("//", "/")
+        .replace(folder.display().to_string().trim_end_matches('/'), "/var/lib/mailferry")
+        .replace("user        root\n", "user        mailferry\n")
 }
 
 /// The words of a text, without what differs from run to run.
