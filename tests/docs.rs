@@ -32,11 +32,12 @@ use pages::{Block, Page};
 /// How the blocks of a language are proved: a problem, if there is one.
 type Proof = fn(&Block) -> Result<(), String>;
 
-const KINDS: [(&str, Proof); 8] = [
+const KINDS: [(&str, Proof); 9] = [
     ("console", commands::dialogue),
     ("haproxy", configurations::haproxy),
     ("ini", configurations::unit),
     ("json", configurations::json),
+    ("promql", |block| block.demand_word("questions to Prometheus")),
     ("sh", commands::script),
     ("text", |block| block.demand_word("a drawing or lines of a log")),
     ("toml", configurations::toml),
