@@ -59,7 +59,7 @@ impl Counter {
     }
 }
 
-/// How long things took: how many within each of [`BOUNDS`], and all of them together.
+/// How long things took: how many within each of `BOUNDS`, and all of them together.
 #[derive(Debug, Default)]
 pub struct Histogram {
     /// The last one has what took longer than all bounds.
