@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Restarts of mailferry under a storm of logins, in clear text and at a fixed rate, whatever happens to earlier ones. How many
+# Restarts and reloads of mailferry under a storm of logins, in clear text and at a fixed rate, whatever happens to earlier ones. How many
 # were refused or reset, how many were lost, and how long did the longest take? Prints rows for docs/operations.md.
 #
-#   benches/restart.sh                              30 s of 500 logins a second, and five restarts of each way
+#   benches/restart.sh                              30 s of 500 logins a second, and five of each way
 #   LENGTH=8 RATE=50 RESTARTS=2 benches/restart.sh  a short one, which says only whether everything works
-#   WAYS=take-over benches/restart.sh               one way: take-over, passed, crash or plain
+#   WAYS=take-over benches/restart.sh               one way: reload, take-over, passed, crash or plain
 #
-# take-over: the next process gets the sockets from the one that runs. passed: they are another process's, as with systemd,
+# reload: the same process reads its configuration again, of which the greeting, a limit, the patience with nodes and a
+# listener have changed. take-over: the next process gets the sockets from the one that runs. passed: they are another process's, as with systemd,
 # and the next one begins when the last one has ended; crash: the same with SIGKILL, which cuts the logins that are under way.
 # plain: a stop and a start, for comparison. Builds with --release, unless MAILFERRY and LOADGEN name programs, with whole paths.
 #
-# Status 1: a login was lost that should not have been: any of take-over and passed, one that was refused of crash.
+# Status 1: a login was lost that should not have been: any of reload, take-over and passed, one that was refused of crash.
 # 2: nothing could be measured.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
@@ -21,7 +22,7 @@ PEERS_FOLDER=$BENCHES/peers
 # shellcheck source=benches/peers/network.sh
 . "$PEERS_FOLDER/network.sh"
 
-LENGTH=${LENGTH:-30} RATE=${RATE:-500} RESTARTS=${RESTARTS:-5} WAYS=${WAYS:-take-over passed crash plain}
+LENGTH=${LENGTH:-30} RATE=${RATE:-500} RESTARTS=${RESTARTS:-5} WAYS=${WAYS:-reload take-over passed crash plain}
 USERS=1000
 
 main() {
@@ -40,7 +41,7 @@ main() {
         storm "$way" || status=1
     done
     echo
-    echo "| restarts | logins | refused | reset | lost | cut behind the login | median | longest |"
+    echo "| what was done | logins | refused | reset | lost | cut behind the login | median | longest |"
     echo "|---|--:|--:|--:|--:|--:|--:|--:|"
     cat "$TOP"/*/row
     echo
@@ -125,6 +126,11 @@ again() { # again WAY NUMBER
     local last
     last=$(tail -n 1 "$FOLDER/pids")
     case $1 in
+    reload)
+        change "$2"
+        "$MAILFERRY" reload --socket "$FOLDER/admin.sock" >>"$FOLDER/reloads" || fail "reload: $(tail -n 3 "$FOLDER/reloads")"
+        return
+        ;;
     take-over) next --take-over ;;
     passed) kill "$last" ;;
     crash) kill -KILL "$last" ;;
@@ -135,6 +141,17 @@ again() { # again WAY NUMBER
         ;;
     esac
     wait_until mailferry serves $(($2 + 1))
+}
+
+change() { # change NUMBER: another greeting, limit and patience, and a listener that comes or goes
+    local file=$FOLDER/mailferry/mailferry.toml
+    if [ ! -e "$FOLDER/first.toml" ]; then cp "$file" "$FOLDER/first.toml"; fi
+    sed -e "s/^hostname = .*/hostname = \"mail$1.example.net\"/" -e "s/^patience = \"25s\"/patience = \"$((25 + $1))s\"/" \
+        -e "s/^\[limits\]/&\nfailed_logins = $((5 + $1))/" "$FOLDER/first.toml" >"$file.new"
+    if (($1 % 2)); then
+        printf '[[listener]]\nprotocol = "imap"\naddress = "%s:%s"\ntls = "off"\ncleartext_login = true\n' "$HOST" "$NEXT_PORT" >>"$file.new"
+    fi
+    mv "$file.new" "$file"
 }
 
 serves() { # serves TIMES: so many processes have said so
@@ -155,7 +172,7 @@ words() { # words TEXT: logins that ended with this
 
 judge() { # judge WAY
     case $1 in
-    take-over | passed) [ "$(all lost)" -eq 0 ] && [ "$(all cut)" -eq 0 ] ;;
+    reload | take-over | passed) [ "$(all lost)" -eq 0 ] && [ "$(all cut)" -eq 0 ] ;;
     crash) [ "$(words 'os error 111')" -eq 0 ] ;;
     plain) ;;
     esac
