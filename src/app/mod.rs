@@ -83,8 +83,8 @@ pub struct App {
     reloader: Reloader,
     reloads: mpsc::Receiver<admin::Reload>,
     context: Arc<Context>,
-    /// Ends what is being said to a process that would take over.
-    handing: Option<drain::Signal>,
+    /// Ends what is being said to a process that would take over, and the looks at certificates.
+    changing: Option<drain::Signal>,
     /// Whether one has.
     handed: watch::Receiver<bool>,
     /// Of all sessions, and of the listeners that begin them.
@@ -99,7 +99,6 @@ struct Prepared {
     closed: Closed,
     sessions: drain::Signal,
     rest: drain::Signal,
-    in_rest: drain::Drain,
 }
 
 impl App {
@@ -143,10 +142,11 @@ impl App {
         Ok(prepared.open())
     }
 
-    /// Whoever would take over hears that there will be nobody. Nothing, where somebody has.
-    async fn refuse_take_overs(&mut self) {
-        if let Some(handing) = self.handing.take() {
-            handing.stop().await;
+    /// Ends what may hold the configuration for long: whoever would take over hears that there will be nobody, and a
+    /// certificate that is being read, from a file that hangs perhaps, is left.
+    async fn end_changes(&mut self) {
+        if let Some(changing) = self.changing.take() {
+            changing.stop().await;
         }
     }
 
@@ -162,9 +162,9 @@ impl App {
             _ => error,
         })?;
         let ((sessions, in_sessions), (rest, in_rest)) = (drain::channel(), drain::channel());
-        let (running, closed) = Running::prepare(parts, control, passed, in_sessions, in_rest.clone())?;
+        let (running, closed) = Running::prepare(parts, control, passed, in_sessions, in_rest)?;
         passed.close().iter().for_each(tell_left);
-        Ok(Prepared { running, closed, sessions, rest, in_rest })
+        Ok(Prepared { running, closed, sessions, rest })
     }
 
     /// Where it listened at its start, in the order of the configuration. [`Reloader::addresses`] is where it does now.
@@ -180,17 +180,17 @@ impl App {
 
 impl Prepared {
     fn open(self) -> App {
-        let Self { mut running, closed, sessions, rest, in_rest } = self;
+        let Self { mut running, closed, sessions, rest } = self;
         let (ordered, reloads) = mpsc::channel(RELOADS_WAITING);
         let (asked, take_overs) = mpsc::channel(TAKE_OVERS_WAITING);
         running.open(closed, admin::Orders { reloads: ordered, take_overs: asked });
         let (addresses, context) = (running.addresses(), Arc::clone(&running.context));
         let reloader = Reloader::new(running);
-        let (handing, ending) = drain::channel();
+        let (changing, ending) = drain::channel();
         let (told, handed) = watch::channel(false);
+        tokio::spawn(certificates::watch(reloader.clone(), ending.clone()));
         tokio::spawn(take_over::serve(reloader.clone(), take_overs, told, ending));
-        tokio::spawn(certificates::watch(reloader.clone(), in_rest));
-        App { addresses, reloader, reloads, context, handing: Some(handing), handed, sessions, rest }
+        App { addresses, reloader, reloads, context, changing: Some(changing), handed, sessions, rest }
     }
 }
 

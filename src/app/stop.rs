@@ -49,7 +49,7 @@ impl App {
     /// Comes to the end, in the phases and times that the configuration says, or at once at the next signal. No reload
     /// begins any more. Logs what came of it.
     pub async fn end(mut self, why: Why, signals: &mut Signals) -> Stopped {
-        self.refuse_take_overs().await;
+        self.end_changes().await;
         notify::stopping();
         self.context.standing.drain();
         let word = async {
@@ -71,7 +71,7 @@ impl App {
     /// Ends all sessions now, those first told so in which nothing is under way, and waits for their records, for at most
     /// 10 seconds. No reload begins any more.
     pub async fn stop(mut self) -> Stopped {
-        self.refuse_take_overs().await;
+        self.end_changes().await;
         self.context.standing.drain();
         let before = Before::now(&self.context);
         self.cut(before).await

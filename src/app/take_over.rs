@@ -57,6 +57,9 @@ pub enum TakeOverError {
     /// The talk broke down.
     #[error("the talk with the other process broke down: {0}")]
     Broken(#[from] io::Error),
+    /// Sessions and logins of that user here would be out of the operator's sight.
+    #[error("a user is being moved: try again when `mailferry holds` tells of no move")]
+    Moving,
     /// This process ends.
     #[error("the process that has the sockets is about to stop")]
     Stopping,

@@ -100,6 +100,9 @@ async fn hand_over(reloader: &Reloader, talk: &mut Talk) -> Result<(), TakeOverE
     let running = timeout(RELOAD_TIMEOUT, reloader.lock()).await;
     let mut running = running.map_err(|_| TakeOverError::Late("end its reload"))?;
     let running = running.as_mut().ok_or(TakeOverError::Stopping)?;
+    if running.context.holds.all().iter().any(|hold| hold.move_to.is_some()) {
+        return Err(TakeOverError::Moving);
+    }
     running.write_routes().await;
     offer(running, talk).await?;
     match talk.hear(READY_TIMEOUT, "become ready").await? {
