@@ -322,6 +322,12 @@ impl Guess {
         self.settle(false, now);
     }
 
+    /// It waits for what no password decides, and those behind it do not wait for it. Before it is tried it is to be
+    /// admitted again.
+    pub fn rest(&mut self, now: Instant) {
+        self.settle(false, now);
+    }
+
     fn settle(&mut self, refused: bool, now: Instant) {
         if let (Some(network), Some(_)) = (self.network, self.admitted.take()) {
             let news = lock(&self.limits.0.guesses).settle(network, refused, now);

@@ -303,11 +303,16 @@ pub(super) struct Way<'a> {
 
 impl Way<'_> {
     /// A login of a user of these names goes on its way, as soon as he is held by none of them. Says whether it had to
-    /// wait: what was known of the user before counts no more then.
+    /// wait: what was known of the user before counts no more then. `queued` is called each time that it begins to.
     ///
     /// # Errors
     /// It may not wait any longer, or too many do.
-    pub(super) async fn pass(&mut self, names: &[&UserName], until: Instant) -> Result<bool, Overdue> {
+    pub(super) async fn pass(
+        &mut self,
+        names: &[&UserName],
+        until: Instant,
+        mut queued: impl FnMut(),
+    ) -> Result<bool, Overdue> {
         let mut has_waited = false;
         loop {
             // The older entry goes first: both have the session's number.
@@ -316,6 +321,7 @@ impl Way<'_> {
             let Some(turn) = self.holds.queue(names) else { return Ok(has_waited) };
             self.place = None;
             let mut turn = turn?;
+            queued();
             timeout_at(until, &mut turn.released).await.map_err(|_| Overdue)?.map_err(|_| Overdue)?;
             has_waited = true;
         }

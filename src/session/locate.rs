@@ -41,9 +41,15 @@ pub(super) async fn names(
     if login.origin.ttl <= TTL_IS_OVER {
         return Err(Failure::Loop);
     }
+    admitted(guess).await?;
+    names.ok_or(Failure::ForbiddenName)
+}
+
+/// Waits until the login may be tried, which it may be already.
+async fn admitted(guess: &mut Guess) -> Result<(), Failure> {
     loop {
         match guess.admit(Instant::now().into_std()) {
-            Admission::Granted => return names.ok_or(Failure::ForbiddenName),
+            Admission::Granted => return Ok(()),
             Admission::Denied => return Err(Failure::TooManyFailures),
             Admission::Later(turn) => turn.comes().await,
         }
@@ -56,12 +62,12 @@ pub(super) async fn locate(
     site: &Site,
     names: &Names,
     login: &Login<'_>,
-    way: &mut Way<'_>,
-    record: &mut Record,
+    guess: &mut Guess,
+    (record, way): (&mut Record, &mut Way<'_>),
 ) -> Result<Destination, Failure> {
     let until = wait_until(Instant::now(), site.settings.hold_timeout, login.deadline);
     let user = &names.looked_up;
-    let mut is_news = pass(way, &[user], until, record).await?;
+    let mut is_news = pass(way, &[user], until, guess, record).await?;
     loop {
         let began = Instant::now();
         // Who was held has most likely been moved: no old route, and nothing that the cache has.
@@ -73,7 +79,7 @@ pub(super) async fn locate(
         record.looked_up(&located, began.elapsed());
         let (destination, found) = destination(site, names, located?)?;
         // Another name of somebody who is held. The directory has just said whose it is, or the cache.
-        if !pass(way, &[user, &destination.counted], until, record).await? {
+        if !pass(way, &[user, &destination.counted], until, guess, record).await? {
             record.routed(&found, &destination.table);
             return Ok(destination);
         }
@@ -81,14 +87,23 @@ pub(super) async fn locate(
     }
 }
 
-/// Waits while the user is held. Says whether that was so.
-async fn pass(way: &mut Way<'_>, names: &[&UserName], until: Instant, record: &mut Record) -> Result<bool, Failure> {
+/// Waits while the user is held. Says whether that was so. Others of the client's network do not wait for it meanwhile,
+/// and it is admitted again behind that.
+async fn pass(
+    way: &mut Way<'_>,
+    names: &[&UserName],
+    until: Instant,
+    guess: &mut Guess,
+    record: &mut Record,
+) -> Result<bool, Failure> {
     let began = Instant::now();
-    let passed = way.pass(names, until).await;
+    let passed = way.pass(names, until, || guess.rest(Instant::now().into_std())).await;
     if !matches!(passed, Ok(false)) {
         record.was_held(began.elapsed());
     }
-    passed.map_err(|_| Failure::Held)
+    let has_waited = passed.map_err(|_| Failure::Held)?;
+    admitted(guess).await?;
+    Ok(has_waited)
 }
 
 /// The login has failed on `old`: whether the user has been moved, and where to. The directory is asked again, unless
@@ -123,4 +138,47 @@ fn destination(site: &Site, names: &Names, located: Located) -> Result<(Destinat
     let counted = route.login.clone().unwrap_or_else(|| names.looked_up.clone());
     let login = route.login.unwrap_or_else(|| names.on_node.clone());
     Ok((Destination { table: Arc::clone(table), login, counted, is_old }, found))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::num::NonZeroU32;
+    use std::time::{Duration, SystemTime};
+
+    use futures_util::FutureExt as _;
+
+    use super::super::holds::Holds;
+    use super::super::registry::Registry;
+    use super::*;
+    use crate::limits::Limits;
+    use crate::names::SessionId;
+    use crate::proto::Protocol;
+    use crate::testkit::settings;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_hold_keeps_nobody_of_his_network_waiting_and_is_admitted_again() {
+        let mut settings = settings::limits();
+        settings.failed_logins_per_network = NonZeroU32::new(1);
+        let limits = Limits::new(settings, 100);
+        let client = SocketAddr::from(([192, 0, 2, 1], 1000));
+        let guess = || limits.guess(client.ip());
+        let (holds, anna) = (Holds::default(), UserName::new(b"anna").unwrap());
+        let until = Instant::now() + Duration::from_secs(30);
+        let hold = holds.hold((anna.clone(), None), (SystemTime::now(), until), None).unwrap();
+        let id = SessionId { run: 1, number: 1 };
+        let mut record = Record::new(id, Protocol::Imap, client, &Registry::default());
+        let (mut way, mut held, mut other, names) = (holds.way(id), guess(), guess(), [&anna]);
+        admitted(&mut held).await.unwrap();
+        let mut waiting = Box::pin(pass(&mut way, &names, until, &mut held, &mut record));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        assert!(matches!(admitted(&mut other).now_or_never(), Some(Ok(()))), "it does not wait for a hold");
+        holds.release(hold.id).unwrap();
+        assert!(waiting.as_mut().now_or_never().is_none(), "there may be one wrong password, and not two");
+        other.take_back(Instant::now().into_std());
+        assert!(matches!(waiting.await, Ok(true)));
+        assert!(admitted(&mut guess()).now_or_never().is_none(), "it counts again");
+        held.refused(Instant::now().into_std());
+        assert!(matches!(admitted(&mut guess()).now_or_never(), Some(Err(Failure::TooManyFailures))));
+    }
 }

@@ -269,7 +269,7 @@ async fn attempt(
 ) -> Result<LoginAccepted, Failure> {
     record.enter(Stage::Directory);
     let names = locate::names(site, door, login, guess, record).await?;
-    let destination = locate::locate(site, &names, login, way, record).await?;
+    let destination = locate::locate(site, &names, login, guess, (record, way)).await?;
     let failure = match connect::connect(site, limits, &destination, door.protocol, login, record).await {
         Err(failure) if destination.is_old && failure.verdict().ask_again => failure,
         judged => return judged,

@@ -29,7 +29,7 @@ fn passes(holds: &Holds, names: &[&str]) -> bool {
     let names: Vec<UserName> = names.iter().map(|it| name(it)).collect();
     let names: Vec<&UserName> = names.iter().collect();
     let mut way = way(holds, 99);
-    let passed = way.pass(&names, soon()).now_or_never();
+    let passed = way.pass(&names, soon(), || ()).now_or_never();
     matches!(passed, Some(Ok(false)))
 }
 
@@ -57,7 +57,7 @@ async fn who_waited_goes_on_at_the_release_in_the_order_of_coming() {
         let (holds, order) = (holds.clone(), Arc::clone(&order));
         tokio::spawn(async move {
             let mut way = way(&holds, number);
-            let passed = way.pass(&[&name("anna")], soon()).await;
+            let passed = way.pass(&[&name("anna")], soon(), || ()).await;
             order.lock().unwrap().push(number);
             passed.ok()
         })
@@ -86,7 +86,7 @@ async fn a_wait_has_an_end_and_leaves_nothing_behind() {
     let held = hold(&holds, "anna", None).unwrap();
     let began = Instant::now();
     let mut way = way(&holds, 1);
-    assert!(way.pass(&[&name("anna")], soon()).await.is_err());
+    assert!(way.pass(&[&name("anna")], soon(), || ()).await.is_err());
     assert_eq!((began.elapsed(), holds.count(), holds.under_way(&held)), (MINUTE, (1, 0), 0));
 }
 
@@ -96,7 +96,7 @@ async fn who_is_held_again_waits_again_and_no_longer_than_once() {
     let first = hold(&holds, "anna", None).unwrap();
     let (mut way, anna) = (way(&holds, 1), name("anna"));
     let names = [&anna];
-    let mut login = std::pin::pin!(way.pass(&names, soon()).map(|passed| passed.is_ok()));
+    let mut login = std::pin::pin!(way.pass(&names, soon(), || ()).map(|passed| passed.is_ok()));
     assert!(login.as_mut().now_or_never().is_none());
     advance(MINUTE / 2).await;
     holds.release(first.id).unwrap();
@@ -117,7 +117,7 @@ async fn waits_and_holds_are_bounded() {
     assert!(matches!(hold(&holds, "one-more", None), Err(NotHeld::TooMany)));
     let mut wait = |user: &str| {
         let (mut way, user) = (way(&holds, 1), name(user));
-        let mut login = Box::pin(async move { way.pass(&[&user], soon()).await.is_ok() });
+        let mut login = Box::pin(async move { way.pass(&[&user], soon(), || ()).await.is_ok() });
         let refused = login.as_mut().now_or_never();
         if refused.is_none() {
             logins.push(login);
@@ -138,16 +138,16 @@ async fn waits_and_holds_are_bounded() {
 async fn who_passed_before_the_hold_is_seen_until_it_is_over() {
     let holds = Holds::default();
     let (mut first, mut second, mut other) = (way(&holds, 1), way(&holds, 65), way(&holds, 2));
-    assert!(!first.pass(&[&name("Anna")], soon()).await.ok().unwrap());
+    assert!(!first.pass(&[&name("Anna")], soon(), || ()).await.ok().unwrap());
     // Another name, whose account the directory has said.
-    assert!(!second.pass(&[&name("anna@x")], soon()).await.ok().unwrap());
-    assert!(!second.pass(&[&name("anna@x"), &name("a.nna")], soon()).await.ok().unwrap());
-    assert!(!other.pass(&[&name("bob")], soon()).await.ok().unwrap());
+    assert!(!second.pass(&[&name("anna@x")], soon(), || ()).await.ok().unwrap());
+    assert!(!second.pass(&[&name("anna@x"), &name("a.nna")], soon(), || ()).await.ok().unwrap());
+    assert!(!other.pass(&[&name("bob")], soon(), || ()).await.ok().unwrap());
     let held = hold(&holds, "anna", Some("a.nna")).unwrap();
     assert_eq!(holds.under_way(&held), 2);
     first.leave();
     assert_eq!(holds.under_way(&held), 1);
-    assert!(first.pass(&[&name("anna")], Instant::now()).await.is_err(), "its next login waits");
+    assert!(first.pass(&[&name("anna")], Instant::now(), || ()).await.is_err(), "its next login waits");
     assert_eq!(holds.under_way(&held), 1, "who waits is not under way");
     drop(second);
     assert_eq!(holds.under_way(&held), 0);
