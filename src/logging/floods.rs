@@ -28,8 +28,10 @@ pub(super) const PERIOD: Duration = Duration::from_secs(60);
 const KINDS_MAX: usize = 1024;
 
 /// Records, each line of which counts.
-const RECORDS: [&str; 5] = [
+pub(super) const RECORDS: [&str; 7] = [
+    "mailferry::admin::holds",
     "mailferry::admin::orders",
+    "mailferry::admin::state",
     "mailferry::app",
     "mailferry::cli",
     "mailferry::logging",
@@ -159,7 +161,7 @@ impl Kind {
     }
 }
 
-fn is_of(target: &str, module: &str) -> bool {
+pub(super) fn is_of(target: &str, module: &str) -> bool {
     target.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 

@@ -120,13 +120,43 @@ fn records_and_what_was_asked_for_are_never_left_out() {
             info!(target: "mailferry::session::record", outcome = "node-failed", island = "a", "login");
             info!(target: "mailferry::session::record", who = "client", number, "session ended");
             info!(target: "mailferry::admin::orders", uid = 0, "operator: kick");
+            info!(target: "mailferry::admin::holds", uid = 0, "operator: hold");
+            warn!(target: "mailferry::admin::state", user = "anna", "not held again");
             error!(target: "mailferry::app::reload", file = "x", "problem of the configuration");
             debug!(target: "mailferry::net", "x");
             trace!(target: "mailferry::net", "x");
         }
     };
-    assert_eq!(Kept::new(Failures::All).written(records), 600);
-    assert_eq!(Kept::new(Failures::Summary).written(records), 505, "the failed logins are summed up");
+    assert_eq!(Kept::new(Failures::All).written(records), 800);
+    assert_eq!(Kept::new(Failures::Summary).written(records), 705, "the failed logins are summed up");
+}
+
+/// But for wrong tokens, which strangers cause.
+#[test]
+fn every_line_of_what_operators_do_comes_from_where_nothing_is_left_out() {
+    let src = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut folders, mut lines) = (vec![src.clone()], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            if path.extension().is_none_or(|it| it != "rs") || path.ends_with("tests.rs") {
+                continue;
+            }
+            let file = path.strip_prefix(&src).unwrap().with_extension("");
+            let target = format!("mailferry::{}", file.to_str().unwrap().replace('/', "::"));
+            let is_record = floods::RECORDS.iter().any(|record| floods::is_of(&target, record));
+            let text = std::fs::read_to_string(&path).unwrap();
+            for line in text.lines().filter(|line| line.contains("\"operator: ")) {
+                assert_eq!(is_record, !line.contains("wrong token"), "{target}: {}", line.trim());
+                lines += 1;
+            }
+        }
+    }
+    assert!(lines > 10, "{lines}");
 }
 
 #[test]
