@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::end::{End, Who, Why};
 use super::failure::Failure;
@@ -16,6 +16,9 @@ use crate::proto::RefusalKind;
 
 /// Failures that are kept of each kind.
 pub const KEPT: usize = 50;
+
+/// A client that goes away earlier says nothing of how mailferry or a node did: a stranger can do so as often as he likes.
+const IMPATIENT: Duration = Duration::from_secs(3);
 
 /// Octets of a reason: it may name each node of an island.
 const REASON_MAX: usize = 300;
@@ -127,19 +130,27 @@ impl Recent {
 }
 
 impl Whose {
-    /// Of a login that failed.
+    /// Of a login that failed after so long a time.
     #[warn(clippy::wildcard_enum_match_arm)]
-    pub(super) fn login(failure: &Failure) -> Self {
+    pub(super) fn login(failure: &Failure, took: Duration) -> Self {
         if failure.verdict().guess {
             return Self::Client;
         }
         match failure {
             Failure::TooManyFailures | Failure::TooManySessions => Self::Client,
+            // Who waits long enough for a directory or a node goes away.
+            Failure::Abandoned => {
+                if took < IMPATIENT {
+                    Self::Client
+                } else {
+                    Self::Site
+                }
+            }
             Failure::Refused(refusal) => match refusal.kind {
                 RefusalKind::WrongPassword | RefusalKind::InUse | RefusalKind::Other => Self::Client,
                 RefusalKind::Temporary => Self::Site,
             },
-            // An unknown user or a forbidden name is a guess. Who waits long enough for a directory goes away.
+            // An unknown user or a forbidden name is a guess.
             Failure::Directory(_)
             | Failure::ForbiddenName
             | Failure::UnknownIsland(_)
@@ -160,8 +171,7 @@ impl Whose {
             | Failure::OutOfTime
             | Failure::WentDown
             | Failure::InsteadOfAnswer(_)
-            | Failure::LoginTimeout
-            | Failure::Abandoned => Self::Site,
+            | Failure::LoginTimeout => Self::Site,
         }
     }
 
@@ -172,10 +182,12 @@ impl Whose {
             // Clients lose their network all day.
             (Why::Broken, Who::Client) => None,
             (Why::Broken, Who::Node | Who::Proxy | Who::Operator) => Some(Self::Site),
-            (Why::TooManyConnections | Why::BadProxyHeader | Why::Defect, _) => Some(Self::Site),
+            (Why::BadProxyHeader | Why::Defect, _) => Some(Self::Site),
             (
                 Why::TlsFailed
                 | Why::Timeout
+                // Whoever holds many connections open causes it.
+                | Why::TooManyConnections
                 | Why::BadCommands
                 | Why::RefusedLogins
                 | Why::TooLong
@@ -188,8 +200,6 @@ impl Whose {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn failed(whose: Whose, user: &str, at: u64) -> Failed {
@@ -255,10 +265,23 @@ mod tests {
             (Who::Node, Why::Broken, Some(Whose::Site)),
             (Who::Proxy, Why::Defect, Some(Whose::Site)),
             (Who::Proxy, Why::Timeout, Some(Whose::Client)),
+            (Who::Proxy, Why::TooManyConnections, Some(Whose::Client)),
         ] {
             assert_eq!(Whose::end(&End::new(who, why)), expected, "{who} {why}");
         }
-        assert_eq!(Whose::login(&Failure::NoNode), Whose::Site);
-        assert_eq!(Whose::login(&Failure::ForbiddenName), Whose::Client);
+    }
+
+    #[test]
+    fn what_strangers_can_cause_at_will_is_not_the_sites_trouble() {
+        for (failure, seconds, expected) in [
+            (Failure::NoNode, 0, Whose::Site),
+            (Failure::ForbiddenName, 60, Whose::Client),
+            (Failure::TooManyFailures, 60, Whose::Client),
+            (Failure::Abandoned, 0, Whose::Client),
+            (Failure::Abandoned, 2, Whose::Client),
+            (Failure::Abandoned, 3, Whose::Site),
+        ] {
+            assert_eq!(Whose::login(&failure, Duration::from_secs(seconds)), expected, "{failure} {seconds}");
+        }
     }
 }

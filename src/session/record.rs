@@ -289,7 +289,8 @@ impl Record {
         self.log_login(failure.outcome(), Some(failure), alarm);
         let Some(login) = &self.login else { return };
         let reason = login.failed().unwrap_or_else(|| failure.to_string());
-        self.line().keep(&self.registry, Whose::login(failure), failure.outcome().to_string(), Some(reason));
+        let whose = Whose::login(failure, login.began.elapsed());
+        self.line().keep(&self.registry, whose, failure.outcome().to_string(), Some(reason));
     }
 
     /// The client tried to log in, and no node was asked.
