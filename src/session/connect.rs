@@ -21,7 +21,7 @@ use super::record::Record;
 use super::signal::tell;
 use super::wire::Wire;
 use crate::limits::{Limits, UserSeat};
-use crate::metrics::Limit;
+use crate::metrics::{self, Limit};
 use crate::names::UserName;
 use crate::proto::{LoginRequest, NodeAcceptance, NodeAnswer, NodeHello, NodeLogin, Protocol, Replay, ReplayStep};
 use crate::routing::{Candidate, Forward, NodePort, Seat, Signal, Table, Witness};
@@ -162,13 +162,9 @@ impl Attempt<'_> {
             Mark::LoginFailed => tell(port, Signal::LoginFailed(self.witness()), &failure),
             Mark::Served => tell(port, Signal::Served, &""),
         }
+        count(port.tally(), &failure);
         if failure.verdict().next_node {
-            port.tally().failed.count();
             self.record.node_failed(port.node(), &failure);
-        } else if matches!(failure, Failure::TooManySessions) {
-            port.tally().accepted.count();
-        } else {
-            port.tally().refused.count();
         }
         if matches!(failure, Failure::NotAdmitted) {
             self.limits.tally().hits.of(Limit::MaxLoginRate).count();
@@ -235,6 +231,20 @@ impl Attempt<'_> {
     }
 }
 
+/// Counts a try at the node that came to nothing, if the node had anything to do with that.
+fn count(tally: &metrics::NodePort, failure: &Failure) {
+    if matches!(failure, Failure::OurOwn(_) | Failure::NotAdmitted) {
+        return;
+    }
+    if failure.verdict().next_node {
+        tally.failed.count();
+    } else if matches!(failure, Failure::TooManySessions) {
+        tally.accepted.count();
+    } else if matches!(failure, Failure::Refused(_)) {
+        tally.refused.count();
+    }
+}
+
 /// Talks until the node has decided.
 async fn judge(wire: &mut Wire, replay: &mut Replay) -> Result<NodeAnswer, Failure> {
     loop {
@@ -259,4 +269,34 @@ async fn is_silent(port: &NodePort, witness: impl Fn() -> Witness, sent: std::ti
     let since = Instant::now().into_std();
     tell(port, Signal::Unanswered { witness: witness(), sent }, &"no answer to logins");
     timeout_at(until, port.fails_probe_since(since)).await.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::proto::{NodeFault, NodeRefusal, RefusalKind};
+
+    #[test]
+    fn a_node_is_counted_for_what_it_did_and_not_for_what_we_lack() {
+        let refused = |kind| Failure::Refused(NodeRefusal { kind, text: Vec::new(), challenge: None });
+        // Whether it counts as accepted, refused, failed.
+        for (failure, expected) in [
+            (Failure::OurOwn(io::Error::other("no port is left")), [0, 0, 0]),
+            (Failure::NotAdmitted, [0, 0, 0]),
+            (Failure::InsteadOfAnswer(NodeFault::Inexpressible), [0, 0, 0]),
+            (Failure::TooManySessions, [1, 0, 0]),
+            (refused(RefusalKind::WrongPassword), [0, 1, 0]),
+            (refused(RefusalKind::Other), [0, 1, 0]),
+            (refused(RefusalKind::Temporary), [0, 0, 1]),
+            (Failure::ConnectTimeout, [0, 0, 1]),
+            (Failure::ClosedBeforeAnswer, [0, 0, 1]),
+        ] {
+            let tally = metrics::NodePort::default();
+            count(&tally, &failure);
+            let counted = [&tally.accepted, &tally.refused, &tally.failed].map(metrics::Counter::get);
+            assert_eq!(counted, expected, "{failure}");
+        }
+    }
 }
