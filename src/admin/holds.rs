@@ -1,6 +1,6 @@
 //! Users who are held: the operator's orders, the list, and the end of holds that nobody ends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +15,7 @@ use super::state::StateFile;
 use super::{Desk, view};
 use crate::directory::LookupError;
 use crate::drain::Drain;
-use crate::names::lower_case;
+use crate::names::{UserName, lower_case};
 use crate::session::Context;
 use crate::session::holds::{HELD_MAX, Hold, NotHeld};
 
@@ -101,12 +101,11 @@ impl Desk {
     }
 
     async fn shown(&self, holds: &[Hold]) -> Vec<view::Hold> {
-        let names = |(place, hold)| keys(hold).into_iter().map(move |key| (key, place));
-        let places: HashMap<Vec<u8>, usize> = holds.iter().enumerate().flat_map(names).collect();
+        let places = Places::of(holds.iter().map(keys));
         let mut sessions = vec![0; holds.len()];
         let look = self.context.registry.look(|session| {
-            let place = session.user().and_then(|user| places.get(&lower_case(user.as_bytes())));
-            if let Some(count) = place.and_then(|place| sessions.get_mut(*place)) {
+            let place = session.user().and_then(|user| places.find(user));
+            if let Some(count) = place.and_then(|place| sessions.get_mut(place)) {
                 *count += 1;
             }
         });
@@ -131,6 +130,33 @@ impl Desk {
     }
 }
 
+/// Which hold is whose, for many names: few are of anybody who is held.
+struct Places {
+    /// By the names as they are compared.
+    by_key: HashMap<Vec<u8>, usize>,
+    /// Of these names, in octets.
+    lengths: HashSet<usize>,
+}
+
+impl Places {
+    fn of(keys: impl Iterator<Item = Vec<Vec<u8>>>) -> Self {
+        let each = |(place, keys): (usize, Vec<Vec<u8>>)| keys.into_iter().map(move |key| (key, place));
+        let by_key: HashMap<Vec<u8>, usize> = keys.enumerate().flat_map(each).collect();
+        let lengths = by_key.keys().map(Vec::len).collect();
+        Self { by_key, lengths }
+    }
+
+    fn find(&self, user: &UserName) -> Option<usize> {
+        let user = user.as_bytes();
+        self.may_be(user).then(|| self.by_key.get(&lower_case(user)).copied()).flatten()
+    }
+
+    /// Whether it is worth a copy in lower case, which is as long as the name unless that has other letters than ASCII's.
+    fn may_be(&self, user: &[u8]) -> bool {
+        !user.is_ascii() || self.lengths.contains(&user.len())
+    }
+}
+
 fn since_of(hold: &Hold) -> String {
     humantime::format_rfc3339_seconds(hold.since).to_string()
 }
@@ -150,5 +176,29 @@ pub(super) async fn watch(context: Arc<Context>, states: Arc<Mutex<StateFile>>, 
         if let Err(reason) = states.lock().await.keep_holds(&context.holds).await {
             warn!(reason, "who is held will be forgotten at a restart");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_held_is_found_in_every_spelling_and_names_of_other_lengths_are_not_copied() {
+        let keys = [vec![b"anna".to_vec(), b"a.nna".to_vec()], vec!["käthe".into()]];
+        let places = Places::of(keys.into_iter());
+        for (user, expected) in [
+            ("anna", Some(0)),
+            ("A.nna", Some(0)),
+            ("KÄTHE", Some(1)),
+            // The sign for kelvin, which is longer than its small letter.
+            ("\u{212a}äthe", Some(1)),
+            ("otto", None),
+            ("annabella", None),
+            ("ännä", None),
+        ] {
+            assert_eq!(places.find(&UserName::new(user.as_bytes()).unwrap()), expected, "{user}");
+        }
+        assert!(!places.may_be(b"annabella") && !places.may_be(b"bob"));
     }
 }

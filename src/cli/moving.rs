@@ -24,7 +24,7 @@ const EXIT_PUT_BACK: u8 = 75;
 /// How often mailferry is asked whether logins and sessions are gone.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// How often the directory is.
+/// How often the directory is, and mailferry while the operator moves the mail by hand.
 const POLL: Duration = Duration::from_secs(1);
 
 /// How much longer than the move the hold lasts: for the end of the command and the last words.
@@ -166,7 +166,8 @@ impl UnderWay<'_> {
             if self.outside.has_entered() || self.held()?.go_on {
                 return Ok(());
             }
-            self.pause(LOOK, "the word that the mail is moved")?;
+            // That may take hours. Enter ends the pause.
+            self.pause(POLL, "the word that the mail is moved")?;
         }
     }
 
