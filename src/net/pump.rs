@@ -116,8 +116,8 @@ impl Pump {
         self.to_client.moved
     }
 
-    /// Whether nothing is under way, as far as octets tell: everything was delivered, the client has heard something since
-    /// it last spoke, and that has not ended inside a line. Whether it was the whole answer only time tells.
+    /// Whether nothing is under way, as far as octets tell: everything was delivered, the client has heard a line since it
+    /// last spoke that may be the answer (none that begins with `*`), and what it heard has not ended inside a line. Whether it was the whole answer only time tells.
     pub fn is_at_rest(&self) -> bool {
         let is_line_over = matches!(self.to_client.line, Line::Ended | Line::Unseen);
         is_line_over
@@ -260,19 +260,16 @@ impl Pump {
             while let Poll::Ready(event) = self.to_node.poll(cx, scratch, client, node) {
                 self.on_the_way_to_node(event);
             }
+            if std::mem::take(&mut self.to_node.has_read) {
+                self.client_sent = Some(Instant::now());
+                self.to_client.is_due = true;
+            }
+            // An answer in the same look: the node was faster than we, or spoke of something else, which time tells.
             self.to_client.is_last = self.to_node.is_done();
             while let Poll::Ready(event) = self.to_client.poll(cx, scratch, node, client) {
                 self.on_the_way_to_client(event);
             }
         });
-        if std::mem::take(&mut self.to_node.has_read) {
-            self.client_sent = Some(Instant::now());
-            self.to_client.is_due = true;
-        }
-        // Both in one look: the node was faster than we, or spoke of something else, which time tells.
-        if std::mem::take(&mut self.to_client.has_read) {
-            self.to_client.is_due = false;
-        }
         let done = (self.to_node.is_done() && self.to_client.is_done()) || enough(self);
         if done { Poll::Ready(()) } else { Poll::Pending }
     }

@@ -33,6 +33,8 @@ pub(super) struct Direction {
     pub(super) is_due: bool,
     /// How what came last from the source ended.
     pub(super) line: Line,
+    /// With which octet the line began that came last; 0 where that was not seen.
+    first: u8,
 }
 
 /// How octets end.
@@ -58,6 +60,12 @@ impl Line {
             [..] => Self::Inside,
         }
     }
+}
+
+/// With which octet the last line began that begins behind another one.
+fn line_began(octets: &[u8]) -> Option<u8> {
+    let end = octets.iter().rposition(|octet| *octet == b'\n')?;
+    octets.get(end + 1).copied()
 }
 
 pub(super) enum State {
@@ -87,7 +95,7 @@ pub(super) enum Event {
 
 impl Direction {
     pub(super) fn new(rest: Vec<u8>) -> Self {
-        let line = Line::Unseen.behind(&rest);
+        let (line, first) = (Line::Unseen.behind(&rest), line_began(&rest).unwrap_or_default());
         let state = State::Open { rest: Rest::new(rest) };
         Self {
             state,
@@ -100,7 +108,25 @@ impl Direction {
             is_unsent: false,
             is_due: false,
             line,
+            first,
         }
+    }
+
+    /// Takes note of what has come. A whole line is what the other direction waits for, unless it begins with `*`: such
+    /// lines come unasked, or before the answer. A `+` that comes first is one, whatever comes behind it.
+    fn see(&mut self, octets: &[u8]) {
+        let starts = if self.line == Line::Ended { octets.first().copied() } else { Some(self.first) };
+        let starts = starts.unwrap_or_default();
+        if let Some(end) = octets.iter().rposition(|octet| *octet == b'\n') {
+            let last = octets.get(..end).and_then(line_began).unwrap_or(starts);
+            if last != b'*' || starts == b'+' {
+                self.is_due = false;
+            }
+            self.first = octets.get(end + 1).copied().unwrap_or(last);
+        } else {
+            self.first = starts;
+        }
+        self.line = self.line.behind(octets);
     }
 
     /// Whether nothing is on its way.
@@ -206,12 +232,14 @@ impl Direction {
             if std::mem::take(&mut is_burst) && self.may_splice {
                 let moved = self.moved;
                 let line = std::mem::replace(&mut self.line, Line::Unseen);
+                let seen = (std::mem::take(&mut self.first), std::mem::take(&mut self.is_due));
                 match self.splice(cx, from, to) {
                     Some(Burst::Ended(event)) => return Poll::Ready(event),
                     Some(Burst::SourceEmpty) => {
                         self.is_bursting = self.moved - moved >= scratch.len() as u64;
                         if self.moved == moved {
                             self.line = line;
+                            (self.first, self.is_due) = seen;
                         }
                         return Poll::Pending;
                     }
@@ -220,7 +248,10 @@ impl Direction {
                         return Poll::Pending;
                     }
                     // No pipe to be had, and nothing moved.
-                    None => self.line = line,
+                    None => {
+                        self.line = line;
+                        (self.first, self.is_due) = seen;
+                    }
                 }
             }
             let mut buf = ReadBuf::new(scratch);
@@ -230,7 +261,7 @@ impl Direction {
                 Poll::Ready(Ok(())) if buf.filled().is_empty() => return Poll::Ready(Event::SourceEnded(None)),
                 Poll::Ready(Ok(())) => {
                     self.has_read = true;
-                    self.line = self.line.behind(buf.filled());
+                    self.see(buf.filled());
                     match write_now(cx, to, buf.filled(), &mut self.moved) {
                         Ok(taken) => {
                             is_burst = taken == buf.capacity();

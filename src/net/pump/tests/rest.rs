@@ -79,6 +79,31 @@ async fn a_client_that_has_sent_ahead_of_its_login_waits_for_an_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_node_says_unasked_is_no_answer() {
+    let mut rig = begun(b"", b"a OK\r\n");
+    assert!(rig.is_at_rest().await);
+    assert!(rig.node_says(b"* 1 EXISTS\r\n").await, "nobody waits");
+    assert!(!rig.client_says(b"b SEARCH\r\n").await);
+    assert!(!rig.node_says(b"* OK Searched 23%\r\n").await);
+    assert!(!rig.node_says(b"* OK Sear").await);
+    assert!(!rig.node_says(b"ched 46%\r\n").await, "the line had begun before");
+    read_some(&mut rig.client, 56).await;
+    assert!(!rig.node_says(b"* 1 EXISTS\r\n* 2 EXISTS\r\n").await);
+    assert!(!rig.node_says(b"b OK").await);
+    assert!(!rig.node_says(b" done\r").await);
+    assert!(rig.node_says(b"\n").await);
+    read_some(&mut rig.client, 35).await;
+    assert!(!rig.client_says(b"c NOOP\r\n").await);
+    assert!(!rig.node_says(b"* 3 EXISTS\r\nc OK\r\n* 4 EX").await);
+    assert!(rig.node_says(b"ISTS\r\n").await, "the answer was before it");
+    assert!(!rig.client_says(b"d IDLE\r\n").await);
+    assert!(rig.node_says(b"+ idling\r\n* 5 EXISTS\r\n").await);
+    read_some(&mut rig.client, 52).await;
+    assert!(rig.node_says(b"* OK Still here\r\n").await);
+    assert_eq!(rig.hears(b"* BYE\r\n").await, b"* BYE\r\n");
+}
+
+#[tokio::test(start_paused = true)]
 async fn octets_that_are_not_taken_are_under_way() {
     let mut rig = begun(b"", b"a OK\r\n");
     assert!(!rig.node_says(&[b'x'; 58]).await);
