@@ -37,7 +37,7 @@ const CONVERSATION: Duration = Duration::from_secs(2);
 /// Moves octets until either side ends it or mailferry stops. Leaves the session's one end record, whatever happens.
 pub(super) fn relay(handoff: Handoff, record: Record, ear: Ear) -> Relay {
     let Handoff { client, node, pump, seat, places } = handoff;
-    let after = Box::new(After { places, record: record.relay(seat) });
+    let after = Box::new(After { has_taken_leave: false, places, record: record.relay(seat) });
     Relay { client, node, pump, close_timeout: None, after, ear }
 }
 
@@ -55,6 +55,8 @@ pub(super) struct Relay {
 
 /// What is of use at the session's end alone, in the order in which it is dropped: the line comes last.
 struct After {
+    /// Whether the client was told, or could have been: it is read on, whoever ended first.
+    has_taken_leave: bool,
     #[expect(dead_code, reason = "held, and given back when dropped")]
     places: (UserSeat, Slot),
     record: RelayRecord,
@@ -79,7 +81,7 @@ impl Future for Relay {
         }
         // In order, so that TLS clients can tell the end from an attack; without waiting for those that take nothing.
         let mut closed = [&mut it.client, &mut it.node].map(|stream| Pin::new(stream).poll_shutdown(cx).is_ready());
-        if it.after.record.has_taken_leave() {
+        if it.after.has_taken_leave {
             closed[0] &= it.pump.poll_client_gone(cx, &mut it.client, &mut it.node).is_ready();
         }
         let timeout = it.close_timeout.get_or_insert_with(|| Box::pin(sleep(CLOSE_TIMEOUT)));
@@ -116,6 +118,7 @@ impl Relay {
         let session = self.after.record.session();
         let words = ClientDialogue::parting(session.port().protocol);
         self.pump.take_leave(cx, &mut self.client, words);
+        self.after.has_taken_leave = true;
         self.after.record.moved(self.pump.to_node(), self.pump.to_client(), false);
         self.finish_by_us(Why::Drained);
     }

@@ -22,11 +22,6 @@ impl RelayRecord {
         self.entry.session()
     }
 
-    /// Whether it is over because mailferry stops, with nothing under way.
-    pub(in crate::session) fn has_taken_leave(&self) -> bool {
-        self.end.as_ref().is_some_and(|end| end.why == Why::Drained)
-    }
-
     /// So many octets were delivered until now, and whether nothing is under way.
     pub(in crate::session) fn moved(&self, to_node: u64, to_client: u64, is_at_rest: bool) {
         self.entry.moved(to_node, to_client, is_at_rest);

@@ -204,6 +204,30 @@ async fn a_client_that_was_told_and_does_not_go_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_is_told_after_its_node_has_ended_is_read_on_too() {
+    let mut rig = rig();
+    let _listening = rig.log.start();
+    let mut relay = rig.relay.take().unwrap();
+    rig.node.shutdown().await.unwrap();
+    std::future::poll_fn(|cx| {
+        let held = relay.pump.poll(cx, &mut relay.client, &mut relay.node, |_| CALM * 9);
+        assert!(held.is_pending() && relay.pump.is_at_rest());
+        relay.take_leave(cx);
+        relay.close_timeout = Some(Box::pin(sleep(CLOSE_TIMEOUT)));
+        Poll::Ready(())
+    })
+    .await;
+    let relay = tokio::spawn(relay);
+    assert_eq!(rig.last_words().await, format!("a OK\r\n{BYE}"));
+    rig.client.write_all(b"DONE\r\n").await.unwrap();
+    sleep(CLOSE_TIMEOUT / 4).await;
+    assert!(!relay.is_finished(), "the client's end is waited for");
+    rig.client.shutdown().await.unwrap();
+    timeout(CLOSE_TIMEOUT / 2, relay).await.expect("the client has ended").unwrap();
+    rig.assert_line("stage=relay");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_quiet_pop3_session_is_closed_without_a_word() {
     let mut rig = rig_of(Protocol::Pop3, b"+OK\r\n");
     let _listening = rig.log.start();
