@@ -18,7 +18,6 @@ use futures_util::FutureExt;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
@@ -202,10 +201,12 @@ impl Listener {
             () = self.accept(&context, &drain) => {}
             () = closing.signalled() => {
                 let is_ours = !self.entrance.is_handed_over.load(Ordering::Relaxed);
-                // However many wait: what a task may do at once is no bound here.
-                let next = || unconstrained(self.socket.accept()).now_or_never();
-                while let Some(Ok((socket, client))) = is_ours.then(next).flatten() {
-                    self.let_in(socket, client, &context, &drain);
+                while is_ours {
+                    match take_waiting(&self.socket) {
+                        Ok((socket, client)) => self.let_in(socket, client, &context, &drain),
+                        Err(reason) if is_about_one_connection(&reason) => {}
+                        Err(_) => break,
+                    }
                 }
             }
         }
@@ -293,6 +294,24 @@ impl Listener {
         let _ = socket.shutdown(Shutdown::Write);
         let _ = socket.read(&mut [0; SENT_AHEAD]);
     }
+}
+
+/// Who waits in the kernel's queue, however many do. The kernel itself is asked: what tokio knows of the socket may be
+/// older than they.
+#[cfg(target_os = "linux")]
+fn take_waiting(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    use rustix::net::{SocketFlags, acceptfrom_with};
+
+    let (socket, client) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    let client = client.and_then(|client| client.try_into().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    Ok((TcpStream::from_std(socket.into())?, client))
+}
+
+/// Who waits in the kernel's queue, as far as tokio knows.
+#[cfg(not(target_os = "linux"))]
+fn take_waiting(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let next = tokio::task::coop::unconstrained(listener.accept()).now_or_never();
+    next.unwrap_or(Err(io::ErrorKind::WouldBlock.into()))
 }
 
 /// accept(2) also reports what happened to a connection that is gone already.

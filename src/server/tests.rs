@@ -93,3 +93,21 @@ async fn all_whom_the_kernel_has_let_in_are_served_when_a_listener_closes() {
         assert_eq!(&greeting, b"* OK ");
     }
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn whom_the_kernel_has_let_in_unknown_to_tokio_is_served_too_when_a_listener_closes() {
+    let listener = Listener::open(&settings(ListenerTls::Off), None, &mut Passed::default()).unwrap();
+    assert!(listener.socket.accept().now_or_never().is_none());
+    let address = listener.address();
+    let clients: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    let ((closing, closed), (_stop, drain)) = (drain::channel(), drain::channel());
+    // No wait in between, in which tokio could hear of them.
+    tokio::join!(closing.stop(), listener.serve(leaks::context(0), closed, drain));
+    for client in clients {
+        client.set_nonblocking(true).unwrap();
+        let mut greeting = [0; 5];
+        TcpStream::from_std(client).unwrap().read_exact(&mut greeting).await.unwrap();
+        assert_eq!(&greeting, b"* OK ");
+    }
+}
