@@ -25,21 +25,38 @@ const CALM_MOST: Duration = Duration::from_secs(5);
 pub async fn let_go(registry: &Registry, time: Duration) {
     let (began, before, calm) = (Instant::now(), registry.ends().all(), calm(time));
     loop {
-        let (mut going, mut quiet) = (0, Vec::<(Duration, Weak<Session>)>::new());
-        let look = registry.look(|session| {
-            if session.is_leaving() {
-                going += 1;
-            } else if let Some(rest) = session.at_rest().filter(|rest| *rest >= calm) {
-                quiet.push((rest, Arc::downgrade(session)));
-            }
-        });
-        look.await;
+        let now = Instant::now();
         let gone = usize::try_from(registry.ends().all() - before).unwrap_or(usize::MAX);
-        let spread = Spread::new(gone + registry.len(), time / 10 * 9);
-        let due = spread.due(began.elapsed()).saturating_sub(gone + going);
-        quiet.sort_unstable_by_key(|(rest, _)| Reverse(*rest));
-        quiet.iter().take(due).filter_map(|(_, session)| session.upgrade()).for_each(|session| session.leave());
+        let spread = Spread::new(gone.saturating_add(registry.len()), time / 10 * 9);
+        // Nobody is looked at where nobody is due.
+        let due = spread.due(now - began).saturating_sub(gone);
+        if due > 0 {
+            let_some_go(registry, due, now, calm).await;
+        }
         sleep(LOOK).await;
+    }
+}
+
+/// So many are to be on their way: those that are already, and those that have been quiet for longest.
+async fn let_some_go(registry: &Registry, due: usize, now: Instant, calm: Duration) {
+    let (mut going, mut quiet) = (0, Vec::<(Duration, Weak<Session>)>::new());
+    let look = registry.look(|session| {
+        if session.is_leaving() {
+            going += 1;
+        } else if let Some(rest) = session.at_rest(now).filter(|rest| *rest >= calm) {
+            quiet.push((rest, Arc::downgrade(session)));
+        }
+    });
+    look.await;
+    let due = due.saturating_sub(going);
+    longest_first(&mut quiet, due);
+    quiet.iter().take(due).filter_map(|(_, session)| session.upgrade()).for_each(|session| session.leave());
+}
+
+/// Those that have been quiet for longest come first, so many of them, in any order.
+fn longest_first<T>(quiet: &mut [(Duration, T)], count: usize) {
+    if count > 0 && count < quiet.len() {
+        quiet.select_nth_unstable_by_key(count, |(rest, _)| Reverse(*rest));
     }
 }
 

@@ -353,10 +353,10 @@ impl Session {
 
     /// Since when nothing is under way and nothing has moved, to a tenth of a second; nothing while something is under
     /// way.
-    pub fn at_rest(&self) -> Option<Duration> {
+    pub fn at_rest(&self, now: Instant) -> Option<Duration> {
         let stirred = self.stirred.load(Ordering::Relaxed);
         let since = TICK * (stirred & !AT_REST);
-        (stirred & AT_REST != 0).then(|| self.began.elapsed().saturating_sub(since))
+        (stirred & AT_REST != 0).then(|| now.saturating_duration_since(self.began).saturating_sub(since))
     }
 
     /// Ready when something is wanted of the session. Until then the first task that asked is woken by it, which must be

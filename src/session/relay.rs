@@ -101,7 +101,7 @@ impl Relay {
     /// Ready when the session is to end, in which way.
     fn poll_way_out(&self, cx: &Context<'_>) -> Poll<Why> {
         let session = self.after.record.session();
-        let is_calm = || session.at_rest().is_some_and(|time| time >= CALM);
+        let is_calm = || session.at_rest(Instant::now()).is_some_and(|time| time >= CALM);
         loop {
             match session.poll_word(cx) {
                 Poll::Ready(Word::End) => return Poll::Ready(Why::Kicked),

@@ -119,3 +119,13 @@ fn a_session_is_quiet_sooner_where_there_is_little_time() {
         assert_eq!(calm(SECOND * time), SECOND * expected, "{time}");
     }
 }
+
+#[test]
+fn those_that_were_quiet_for_longest_are_found_without_an_order_among_them() {
+    for count in 0..=6 {
+        let mut quiet: Vec<_> = [3, 1, 5, 2, 4].map(|rest| (SECOND * rest, ())).to_vec();
+        longest_first(&mut quiet, count);
+        let first: u64 = quiet.iter().take(count).map(|(rest, ())| rest.as_secs()).sum();
+        assert_eq!(first, [0, 5, 9, 12, 14, 15, 15][count], "{count}");
+    }
+}

@@ -149,19 +149,20 @@ async fn rest_is_the_time_since_something_moved_and_nothing_is_under_way() {
     let entry = enter(&registry, &port, 1);
     let session = entry.session();
     let second = Duration::from_secs(1);
-    let is_after = |time: Duration| session.at_rest().is_some_and(|rest| rest <= time && rest + TICK >= time);
-    assert_eq!(session.at_rest(), None, "its login's answer is not delivered");
+    let is_after =
+        |time: Duration| session.at_rest(Instant::now()).is_some_and(|rest| rest <= time && rest + TICK >= time);
+    assert_eq!(session.at_rest(Instant::now()), None, "its login's answer is not delivered");
     session.moved(0, 10, true);
     tokio::time::advance(second).await;
-    assert!(is_after(second), "{:?}", session.at_rest());
+    assert!(is_after(second), "{:?}", session.at_rest(Instant::now()));
     session.moved(0, 10, true);
     assert!(is_after(second), "nothing has moved");
     session.moved(5, 10, false);
     tokio::time::advance(second).await;
-    assert_eq!(session.at_rest(), None);
+    assert_eq!(session.at_rest(Instant::now()), None);
     session.moved(5, 15, true);
     tokio::time::advance(100 * second).await;
-    assert!(is_after(100 * second), "{:?}", session.at_rest());
+    assert!(is_after(100 * second), "{:?}", session.at_rest(Instant::now()));
     assert_eq!((session.to_node(), session.to_client()), (5, 15));
 }
 
