@@ -33,7 +33,18 @@ pub async fn ask(socket: &Path, method: &str, path: &str, body: Option<Value>) -
 
 /// Says this, and hears everything until the close.
 async fn talk(socket: &Path, octets: &[u8]) -> String {
-    let mut stream = UnixStream::connect(socket).await.unwrap();
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    let mut stream = loop {
+        match UnixStream::connect(socket).await {
+            Ok(stream) => break stream,
+            // The queue is full of others, who are served one after the other.
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                assert!(tokio::time::Instant::now() < deadline, "no place in the queue in time");
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    };
     // A server that has heard enough may close before it has heard all.
     let _ = stream.write_all(octets).await;
     let mut answer = Vec::new();
