@@ -204,8 +204,8 @@ impl Gate {
         Ok(())
     }
 
-    /// What a token gives. Whoever has shown too many that give nothing is not looked at for a while, right or wrong: else he
-    /// could go on until one is right.
+    /// What a token gives. Whoever has shown too many that give nothing must wait, unless this one is right: no guessing comes
+    /// near one, and whoever shares a network with strangers, as behind a reverse proxy, must not be locked out by them.
     fn judge(&self, client: SocketAddr, shown: &Shown) -> Result<Role, Refusal> {
         let shown = match shown {
             Shown::Nothing => {
@@ -215,19 +215,19 @@ impl Gate {
             Shown::Unusable => None,
             Shown::Token(print) => Some(print),
         };
+        if let Some(role) = shown.and_then(|shown| self.entrance.0.load().tokens.role(shown)) {
+            return Ok(role);
+        }
         let (network, now) = (network_of(client.ip()), Instant::now().into_std());
         let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(wait) = guesses.must_wait(network, now) {
-            let error = "too many wrong tokens came from this network: none is looked at for some seconds";
+            let error = "this token is not taken, and too many wrong ones came from this network: wait with the next";
             return Err(Refusal::too_often(error, wait.as_secs() + 1));
-        }
-        if let Some(role) = shown.and_then(|shown| self.entrance.0.load().tokens.role(shown)) {
-            return Ok(role);
         }
         match guesses.wrong(network, now) {
             Some(News { untold, is_last: false }) => warn!(%client, untold, "operator: a wrong token"),
             Some(News { untold, is_last: true }) => {
-                warn!(%client, %network, untold, "operator: too many wrong tokens: none of this network is looked at for a while");
+                warn!(%client, %network, untold, "operator: too many wrong tokens: this network hears no more but to wait, until a right one");
             }
             None => {}
         }

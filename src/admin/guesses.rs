@@ -51,7 +51,7 @@ impl Default for Guesses {
 }
 
 impl Guesses {
-    /// How long a network must wait before a token of it is looked at; `None`: it need not.
+    /// How long a network must wait before its next wrong token; `None`: it need not.
     pub(super) fn must_wait(&self, network: IpNet, now: Instant) -> Option<Duration> {
         let due = self.networks.get(&network)?.pace.due(now, INTERVAL, AT_ONCE);
         Some(due.saturating_duration_since(now)).filter(|wait| !wait.is_zero())

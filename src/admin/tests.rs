@@ -152,15 +152,16 @@ async fn a_browser_is_told_what_it_must_not_do_with_any_answer() {
 }
 
 #[tokio::test]
-async fn whoever_guesses_is_refused_unseen_and_nobody_else() {
+async fn whoever_guesses_must_wait_and_nobody_else() {
     let open = open().await;
     for _ in 0..10 {
         assert_eq!(open.status(1, "GET /v1/status", Some(WRONG)).await, 401);
     }
-    let head = open.ask(1, "GET /v1/status", Some(OPERATOR)).await;
+    let head = open.ask(1, "GET /v1/status", Some(WRONG)).await;
     assert!(status_of(&head) == 429 && head.contains("retry-after: "), "{head}");
     assert_eq!(open.status(1, "GET /healthz", None).await, 200);
-    assert_eq!(open.status(2, "GET /v1/status", Some(OPERATOR)).await, 200);
+    assert_eq!(open.status(1, "GET /v1/status", Some(OPERATOR)).await, 200);
+    assert_eq!(open.status(2, "GET /v1/status", Some(WRONG)).await, 401);
 }
 
 #[tokio::test]

@@ -103,7 +103,7 @@ async fn without_tokens_nobody_gets_in_and_a_question_of_nobody_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn too_many_wrong_tokens_make_a_network_wait_and_no_other() {
+async fn too_many_wrong_tokens_make_the_wrong_of_a_network_wait_and_nobody_else() {
     let gate = gate(tokens());
     let wrong = format!("Bearer {OPERATOR}x");
     let right = format!("Bearer {OPERATOR}");
@@ -112,14 +112,16 @@ async fn too_many_wrong_tokens_make_a_network_wait_and_no_other() {
         assert_eq!(status, 401, "{number}");
     }
     let same = remote("[2001:db8::ffff]:1");
-    assert_eq!(asked(&gate, Role::ReadOnly, same, &[&right]), (429, "7".to_owned()), "a right one is not looked at");
+    assert_eq!(asked(&gate, Role::ReadOnly, same, &[&wrong]), (429, "7".to_owned()));
+    assert_eq!(asked(&gate, Role::ReadOnly, same, &["Basic x"]).0, 429);
+    assert_eq!(asked(&gate, Role::ReadOnly, same, &[&right]).0, 200, "strangers lock nobody out");
     assert_eq!(asked(&gate, Role::ReadOnly, same, &[]).0, 401, "who shows none guesses nothing");
     assert_eq!(asked(&gate, Role::Anybody, same, &[&wrong]).0, 200, "a balancer's");
-    assert_eq!(asked(&gate, Role::ReadOnly, remote("[2001:db8:0:1::1]:1"), &[&right]).0, 200, "another network");
+    assert_eq!(asked(&gate, Role::ReadOnly, remote("[2001:db8:0:1::1]:1"), &[&wrong]).0, 401, "another network");
     tokio::time::advance(std::time::Duration::from_secs(6)).await;
-    assert_eq!(asked(&gate, Role::ReadOnly, same, &[&right]).0, 200);
+    assert_eq!(asked(&gate, Role::ReadOnly, same, &[&right]).0, 200, "which costs nothing");
     assert_eq!(asked(&gate, Role::ReadOnly, same, &[&wrong]).0, 401);
-    assert_eq!(asked(&gate, Role::ReadOnly, same, &[&right]).0, 429);
+    assert_eq!(asked(&gate, Role::ReadOnly, same, &[&wrong]).0, 429);
 }
 
 #[test]
