@@ -111,7 +111,8 @@ impl Hold {
 }
 
 impl Holds {
-    /// Holds a user from now until then. Who is held already stays so as before.
+    /// Holds a user from now until then. Who is held already, by this name or by another one of the account, stays so as
+    /// before.
     ///
     /// # Errors
     /// Too many are held, or the user is.
@@ -122,7 +123,8 @@ impl Holds {
         move_to: Option<String>,
     ) -> Result<Hold, NotHeld> {
         let mut table = self.table();
-        if let Some(held) = table.find(&key(&user)) {
+        let keys: Vec<Vec<u8>> = [&user].into_iter().chain(&account).map(key).collect();
+        if let Some(held) = table.find(&keys) {
             return Err(NotHeld::Already(Box::new(held.shown())));
         }
         if table.held.len() >= HELD_MAX {
@@ -141,7 +143,7 @@ impl Holds {
     /// Holds a user again who was held before a restart.
     pub fn restore(&self, hold: Hold) {
         let mut table = self.table();
-        if table.held.len() < HELD_MAX && table.find(&key(&hold.user)).is_none() {
+        if table.held.len() < HELD_MAX && table.find(&keys(&hold)).is_none() {
             table.count = table.count.max(hold.id);
             table.held.push(Held::new(hold));
             self.0.held.store(table.held.len(), Ordering::SeqCst);
@@ -189,7 +191,7 @@ impl Holds {
 
     /// The user's hold, by any of his names.
     pub fn find(&self, user: &UserName) -> Option<Hold> {
-        self.table().find(&key(user)).map(Held::shown)
+        self.table().find(&[key(user)]).map(Held::shown)
     }
 
     /// All of them, the oldest first.
@@ -255,8 +257,9 @@ impl Holds {
 }
 
 impl Table {
-    fn find(&self, key: &[u8]) -> Option<&Held> {
-        self.held.iter().find(|held| held.keys.iter().any(|it| it == key))
+    /// Who has one of these.
+    fn find(&self, keys: &[Vec<u8>]) -> Option<&Held> {
+        self.held.iter().find(|held| held.keys.iter().any(|it| keys.contains(it)))
     }
 }
 

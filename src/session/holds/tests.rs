@@ -49,6 +49,19 @@ async fn a_user_is_held_in_every_spelling_and_under_every_name_of_the_mailbox_an
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_mailbox_is_held_once_by_whichever_of_its_names() {
+    let holds = Holds::default();
+    let held = hold(&holds, "anna", Some("a.nna")).unwrap();
+    for (user, account) in [("info", Some("A.nna")), ("info", Some("anna")), ("a.nna", None)] {
+        let again = hold(&holds, user, account);
+        assert!(matches!(again, Err(NotHeld::Already(already)) if already.id == held.id), "{user} {account:?}");
+    }
+    holds.restore(Hold { id: 77, user: name("info"), ..held.clone() });
+    assert_eq!(holds.all().len(), 1);
+    assert!(hold(&holds, "bob", Some("b.ob")).is_ok() && hold(&holds, "carl", None).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waited_goes_on_at_the_release_in_the_order_of_coming() {
     let holds = Holds::default();
     let held = hold(&holds, "anna", None).unwrap();
