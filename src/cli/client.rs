@@ -202,7 +202,7 @@ impl Asking {
         }
         let problem = serde_json::from_slice(&answer)
             .unwrap_or_else(|_| Problem { error: format!("mailferry answered {status}"), meant: Vec::new() });
-        Err(Unanswered::Refused(code_of(status), problem))
+        Err(Unanswered::Refused(status, problem))
     }
 
     /// The socket that was named, or that the configuration names, whatever else is wrong there. A configuration that cannot
@@ -244,8 +244,8 @@ impl Asking {
 
 /// Why there is no answer, for those who go on without one.
 pub(super) enum Unanswered {
-    /// mailferry refuses: the exit code that this is, and its words.
-    Refused(u8, Problem),
+    /// mailferry refuses: its status, and its words.
+    Refused(StatusCode, Problem),
     /// Nobody listens there, or may be asked.
     NoSocket(Box<Place>, io::Error),
     /// It broke off.
@@ -267,11 +267,11 @@ impl Unanswered {
     /// Tells it, and says with which code to end.
     pub(super) fn tell(self) -> ExitCode {
         match self {
-            Self::Refused(code, Problem { error, meant }) => {
+            Self::Refused(status, Problem { error, meant }) => {
                 let meant =
                     if meant.is_empty() { String::new() } else { format!("; did you mean {}?", meant.join(" or ")) };
                 complain(&format!("{error}{meant}"));
-                ExitCode::from(code)
+                ExitCode::from(code_of(status))
             }
             Self::NoSocket(place, error) => no_socket(&place, &error),
             Self::Lost(error) => {
@@ -283,8 +283,8 @@ impl Unanswered {
     }
 }
 
-/// The exit code for a refusal.
-fn code_of(status: StatusCode) -> u8 {
+/// The exit code for a refusal. Tells where the token is, if that is what it is about.
+pub(super) fn code_of(status: StatusCode) -> u8 {
     match status {
         StatusCode::NOT_FOUND => EXIT_NOT_FOUND,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {

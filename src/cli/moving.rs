@@ -6,15 +6,17 @@
 mod outside;
 mod words;
 
+use std::cell::Cell;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use hyper::StatusCode;
 use tokio::time::Instant;
 
 use self::outside::{Interrupted, Outside, Ran};
 use self::words::Step;
-use super::client::{Asking, Unanswered};
+use super::client::{Asking, Unanswered, code_of};
 use super::{EXIT_UNAVAILABLE, runtime};
 use crate::admin::view::{Held, Hold, HoldOrder, Holds, Kick, Kicked, ReleaseOrder, Released, Route, Whom};
 
@@ -93,6 +95,11 @@ pub(super) fn move_user(moving: &Moving, asking: &Asking) -> Result<ExitCode, Ex
         Ok(code) => Ok(code),
         Err(trouble) => Ok(under_way.put_back(trouble)),
     }
+}
+
+/// Whether a refusal says that there is no such hold any more. Others are about the token, or about mailferry.
+fn is_over(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::CONFLICT)
 }
 
 /// A move whose user is held.
@@ -190,9 +197,30 @@ impl UnderWay<'_> {
         self.ask(|asking| asking.try_post("/v1/route", &whom))
     }
 
+    /// Ends the hold. What is refused is ordered again until the hold has ended by itself, or the operator wants an end.
     fn release(&mut self) -> Result<Released, Trouble> {
-        let order = ReleaseOrder { user: self.moving.user.clone(), id: Some(self.hold.id) };
-        self.ask(|asking| asking.try_post("/v1/release", &order))
+        let user = &self.moving.user;
+        let order = ReleaseOrder { user: user.clone(), id: Some(self.hold.id) };
+        let is_lost = Cell::new(false);
+        let release = |asking: &Asking| {
+            let answer = asking.try_post("/v1/release", &order);
+            is_lost.set(is_lost.get() || matches!(answer, Err(Unanswered::Lost(_))));
+            answer
+        };
+        loop {
+            match self.ask(release) {
+                // Done by the order before, whose answer was lost.
+                Err(Trouble::Unanswered(Unanswered::Refused(status, _))) if is_over(status) && is_lost.get() => {
+                    return Ok(Released { user: user.clone(), waited: 0, held_s: 0, goes_on: false, not_kept: None });
+                }
+                Err(Trouble::Unanswered(Unanswered::Refused(status, problem))) if !is_over(status) => {
+                    if Instant::now() >= self.deadline + GRACE || self.outside.pause(POLL).is_err() {
+                        return Err(Trouble::Unanswered(Unanswered::Refused(status, problem)));
+                    }
+                }
+                answer => return answer,
+            }
+        }
     }
 
     fn until(&mut self, what: &'static str, is_so: impl Fn(&Hold) -> bool) -> Result<(), Trouble> {
@@ -204,9 +232,16 @@ impl UnderWay<'_> {
 
     /// The hold as it is now.
     fn held(&mut self) -> Result<Hold, Trouble> {
-        let answer: Holds = match self.ask(|asking| asking.try_get("/v1/holds", &[("user", &self.moving.user)])) {
-            Err(Trouble::Unanswered(Unanswered::Refused(..))) => return Err(Trouble::HoldOver),
-            answer => answer?,
+        let user = &self.moving.user;
+        let answer: Holds = loop {
+            match self.ask(|asking| asking.try_get("/v1/holds", &[("user", user)])) {
+                Err(Trouble::Unanswered(Unanswered::Refused(status, _))) if is_over(status) => {
+                    return Err(Trouble::HoldOver);
+                }
+                // That says nothing of the hold, and may pass.
+                Err(Trouble::Unanswered(Unanswered::Refused(..))) => self.pause(POLL, "mailferry, which refuses")?,
+                answer => break answer?,
+            }
         };
         answer.holds.into_iter().find(|hold| hold.id == self.hold.id).ok_or(Trouble::HoldOver)
     }
@@ -237,18 +272,22 @@ impl UnderWay<'_> {
             Trouble::Interrupted => ("interrupted".to_owned(), EXIT_PUT_BACK),
             Trouble::Command(reason) => (reason, EXIT_PUT_BACK),
             Trouble::HoldOver => ("somebody has ended the hold, or it has ended by itself".to_owned(), EXIT_PUT_BACK),
-            Trouble::Unanswered(Unanswered::Refused(code, problem)) => (problem.error, code),
+            Trouble::Unanswered(Unanswered::Refused(status, problem)) => (problem.error, code_of(status)),
             Trouble::Unanswered(unanswered) => {
                 unanswered.tell();
                 ("mailferry does not answer".to_owned(), EXIT_UNAVAILABLE)
             }
         };
-        let order = ReleaseOrder { user: self.moving.user.clone(), id: Some(self.hold.id) };
-        // Refused: it is over. Impatience does not make it faster.
         let released = loop {
-            match self.ask(|asking| asking.try_post::<Released>("/v1/release", &order)) {
+            match self.release() {
+                // Impatience does not make it faster.
                 Err(Trouble::Interrupted) => {}
-                Ok(_) | Err(Trouble::Unanswered(Unanswered::Refused(..))) => break true,
+                Ok(_) => break true,
+                Err(Trouble::Unanswered(Unanswered::Refused(status, _))) if is_over(status) => break true,
+                Err(Trouble::Unanswered(refused @ Unanswered::Refused(..))) => {
+                    refused.tell();
+                    break false;
+                }
                 Err(_) => break false,
             }
         };
@@ -266,3 +305,6 @@ impl UnderWay<'_> {
         step.tell(self.asking.wants_json());
     }
 }
+
+#[cfg(test)]
+mod tests;
