@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use self::outside::{Interrupted, Outside, Ran};
 use self::words::Step;
 use super::client::{Asking, Unanswered, code_of};
-use super::{EXIT_UNAVAILABLE, runtime};
+use super::print::complain;
+use super::{EXIT_UNAVAILABLE, EXIT_USAGE, runtime};
 use crate::admin::view::{Held, Hold, HoldOrder, Holds, Kick, Kicked, ReleaseOrder, Released, Route, Whom};
 
 /// EX_TEMPFAIL of sysexits.h: not moved, and everything is as it was.
@@ -84,6 +85,13 @@ pub(super) fn move_user(moving: &Moving, asking: &Asking) -> Result<ExitCode, Ex
     if route.island == *island {
         Step::There { user: &route.user, island }.tell(is_json);
         return Ok(ExitCode::SUCCESS);
+    }
+    let is_escaped = |name: &String| name.contains('\\');
+    if moving.command.is_some() && (is_escaped(&route.user) || route.account.as_ref().is_some_and(is_escaped)) {
+        // A command that hears another name than the user's would move another user's mail, or nobody's.
+        let why = "or the account has a backslash, a quote or what cannot be printed, which no command is given";
+        complain(&format!("{}: the name {why}: move the mail by hand, without --command", route.user));
+        return Err(ExitCode::from(EXIT_USAGE));
     }
     Step::checked(&route, island).tell(is_json);
     let for_s = Some((*timeout + GRACE).as_secs());

@@ -135,3 +135,17 @@ fn a_release_whose_answer_was_lost_is_one() {
         assert!(came_to.is_err(), "{status}: somebody else has ended it");
     }
 }
+
+#[test]
+fn no_command_hears_an_escaped_name_and_nobody_is_held_for_it() {
+    let escaped = [
+        r#"{"user":"DOM\\\\anna","island":"a","configured":true,"account":null,"answered":null}"#,
+        r#"{"user":"anna","island":"a","configured":true,"account":"DOM\\\\anna","answered":null}"#,
+    ];
+    for route in escaped {
+        let Scripted { line, asked, folder: _folder } = scripted(vec![Some((200, route))], &["--command", "true"]);
+        let code = move_user(&line.moving, &line.asking).unwrap_err();
+        assert!(is(code, EXIT_USAGE), "{route}: {code:?}");
+        assert_eq!(asked.join().unwrap(), ["/v1/route"]);
+    }
+}
