@@ -39,8 +39,8 @@ pub(super) const RECORDS: [&str; 7] = [
 ];
 
 /// What lines can be about. Nothing that a stranger chooses, or he would choose how many kinds there are; networks that
-/// are blocked are few a minute (`limits`).
-const SUBJECTS: [&str; 8] = ["address", "file", "host", "island", "network", "node", "protocol", "url"];
+/// are blocked are few a minute (`limits`). The state that a node has come to is one, so that its last one is told.
+const SUBJECTS: [&str; 9] = ["address", "file", "host", "island", "network", "node", "protocol", "state", "url"];
 
 /// The keeper.
 pub(super) struct Floods {
