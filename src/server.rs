@@ -200,19 +200,25 @@ impl Listener {
         tokio::select! {
             () = self.accept(&context, &drain) => {}
             () = closing.signalled() => {
-                let is_ours = !self.entrance.is_handed_over.load(Ordering::Relaxed);
-                while is_ours {
-                    match take_waiting(&self.socket) {
-                        Ok((socket, client)) => self.let_in(socket, client, &context, &drain),
-                        Err(reason) if is_about_one_connection(&reason) => {}
-                        Err(_) => break,
-                    }
+                if !self.entrance.is_handed_over.load(Ordering::Relaxed) {
+                    self.let_in_who_waits(&context, &drain);
                 }
             }
         }
         // Whoever hears that it is closed finds it counted nowhere.
         drop((self, drain));
         drop(closing);
+    }
+
+    /// Whoever is in the kernel's queue.
+    fn let_in_who_waits(&self, context: &Arc<Context>, drain: &Drain) {
+        loop {
+            match take_waiting(&self.socket) {
+                Ok((socket, client)) => self.let_in(socket, client, context, drain),
+                Err(reason) if is_about_one_connection(&reason) => {}
+                Err(_) => return,
+            }
+        }
     }
 
     async fn accept(&mut self, context: &Arc<Context>, drain: &Drain) {

@@ -56,7 +56,7 @@ async fn a_mailbox_is_held_once_by_whichever_of_its_names() {
         let again = hold(&holds, user, account);
         assert!(matches!(again, Err(NotHeld::Already(already)) if already.id == held.id), "{user} {account:?}");
     }
-    holds.restore(Hold { id: 77, user: name("info"), ..held.clone() });
+    holds.restore(Hold { id: 77, user: name("info"), ..held });
     assert_eq!(holds.all().len(), 1);
     assert!(hold(&holds, "bob", Some("b.ob")).is_ok() && hold(&holds, "carl", None).is_ok());
 }
