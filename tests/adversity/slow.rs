@@ -86,5 +86,6 @@ async fn health_has_no_change_for_each_login() {
     // Most are refused at first, wait, and are served.
     assert_served(&all(logins).await, PATIENCE + GREETING_TIMEOUT);
     let history = history.lock().unwrap();
-    assert!(history.len() <= 40, "{} changes of state for 400 logins", history.len() - 1);
+    // Mostly some thirty; pauses are random, and of a hundred runs a few had up to seventy.
+    assert!(history.len() <= 100, "{} changes of state for 400 logins", history.len() - 1);
 }
