@@ -65,8 +65,8 @@ impl Stream {
     pub fn tls_version(&self) -> Option<&'static str> {
         let version = match self {
             Self::Clear(_) => None,
-            Self::Client(stream) => stream.common().protocol_version(),
-            Self::Node(stream) => stream.common().protocol_version(),
+            Self::Client(stream) => stream.protocol_version(),
+            Self::Node(stream) => stream.protocol_version(),
             #[cfg(feature = "testkit")]
             Self::Memory(_) => None,
         };
@@ -76,11 +76,10 @@ impl Stream {
     /// What nodes are told of the TLS with a client; nothing of any other stream.
     pub fn tls_facts(&self) -> Option<TlsFacts> {
         let Self::Client(stream) = self else { return None };
-        let tls = stream.common();
         // rustls has spellings of its own: TLSv1_3, and TLS13_AES_… for the suites of that version.
-        let cipher = tls.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        let cipher = stream.cipher_suite().and_then(|suite| suite.suite().as_str());
         Some(TlsFacts {
-            version: tls.protocol_version()?.as_str()?.replace('_', ".").into(),
+            version: stream.protocol_version()?.as_str()?.replace('_', ".").into(),
             cipher: cipher.map(|name| name.replacen("TLS13_", "TLS_", 1).into()),
             // A DNS name, which rustls has made sure of.
             server_name: stream.server_name().map(|name| name.to_ascii_lowercase().into()),

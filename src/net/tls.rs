@@ -7,7 +7,11 @@
 
 pub mod driver;
 mod expiry;
+mod handshake;
+mod outgoing;
+mod records;
 pub mod stream;
+mod traffic;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -105,6 +109,8 @@ pub fn server_config(
     let mut config = builder.with_cert_resolver(Arc::new(BySni(certificates)));
     config.alpn_protocols = vec![protocol.to_vec()];
     config.max_early_data_size = 0;
+    // For the driver, which goes on without rustls behind the handshake.
+    config.enable_secret_extraction = true;
     if client_ca.is_some() {
         // Every handshake proves the certificate anew.
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -131,10 +137,12 @@ fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, Certifica
 /// # Errors
 /// Never with this provider; the type is rustls' own.
 pub fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, rustls::Error> {
-    let config = ClientConfig::builder_with_provider(provider())
+    let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(rustls::ALL_VERSIONS)?
         .with_root_certificates(roots)
         .with_no_client_auth();
+    // As above.
+    config.enable_secret_extraction = true;
     Ok(Arc::new(config))
 }
 

@@ -45,8 +45,10 @@ pub fn configurations(version: &'static SupportedProtocolVersion) -> Option<Conf
     let mut server = builder.with_no_client_auth().with_single_cert(vec![chain], key).ok()?;
     server.ticketer = aws_lc_rs::Ticketer::new().ok()?;
     server.send_half_rtt_data = true;
+    server.enable_secret_extraction = true;
     let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).ok()?;
-    let client = builder.with_root_certificates(roots).with_no_client_auth();
+    let mut client = builder.with_root_certificates(roots).with_no_client_auth();
+    client.enable_secret_extraction = true;
     Some((Arc::new(server), Arc::new(client)))
 }
 
@@ -57,7 +59,7 @@ fn octet(is_server: bool, place: usize) -> u8 {
 }
 
 /// One side of a conversation.
-struct End<S> {
+struct End<S: Side> {
     driver: Driver<S>,
     /// What was given to the driver and not used up.
     input: Vec<u8>,
@@ -144,10 +146,10 @@ impl<S: Side> End<S> {
             && !self.driver.is_handshaking()
             && !self.driver.is_closed();
         // There is no such thing before TLS 1.3.
-        if may && self.driver.common().protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+        if may && self.driver.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
             self.renewals += 1;
             out.clear();
-            self.driver.renew_keys(&mut self.input, out).unwrap_or_else(|error| panic!("new keys: {error}"));
+            self.driver.renew_keys(out).unwrap_or_else(|error| panic!("new keys: {error}"));
             other_wire.extend(out.filled());
         }
     }
