@@ -22,8 +22,8 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::guesses::{Guesses, News};
-use super::routes::Refusal;
-use super::serve::Operator;
+use super::operator::Operator;
+use super::refusal::Refusal;
 use crate::net::listen::Passed;
 use crate::secret::{PasswordError, Secret, read_password};
 use crate::session::frequent::network_of;

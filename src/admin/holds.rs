@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::moves::{forget, keys};
-use super::routes::Refusal;
-use super::serve::Operator;
-use super::state::StateFile;
+use super::operator::Operator;
+use super::refusal::Refusal;
+use super::state::{HOLD_MAX, StateFile};
 use super::{Desk, view};
 use crate::directory::LookupError;
 use crate::drain::Drain;
@@ -21,9 +21,6 @@ use crate::session::holds::{HELD_MAX, Hold, NotHeld};
 
 /// How long a hold lasts where the order does not say.
 const HOLD: Duration = Duration::from_secs(10 * 60);
-
-/// The longest hold.
-pub(super) const HOLD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Desk {
     pub(super) async fn holds(&self, filter: &view::HoldFilter) -> Result<view::Holds, Refusal> {

@@ -2,10 +2,12 @@
 //! mailferry, and over an address with TLS and tokens, if he wants that.
 //!
 //! `socket` makes the socket and says who holds it, `serve` takes connections, `access` says who may ask what (with
-//! `guesses`, which counts wrong tokens), `routes` is the list of what can be asked, `health` answers balancers, `sight` looks at the running parts,
-//! `people` at the sessions, `metrics` at all that is counted, `orders` changes something, `holds` lets a user's logins wait,
-//! `moves` has what else the move of a user needs, `state` keeps what must survive a restart,
-//! `take_over` is how another process gets all this, `view` has the words of all answers. Whoever may open the socket is an operator; what he sends is still bounded in size, time and number.
+//! `guesses`, which counts wrong tokens; `operator` is who asks), `routes` is the list of what can be asked, `refusal` how
+//! it looks where there is no answer, `health` answers balancers, `sight` looks at the running parts, `people` at the
+//! sessions, `metrics` at all that is counted, `orders` changes something, `holds` lets a user's logins wait, `moves` has
+//! what else the move of a user needs, `state` keeps what must survive a restart, `take_over` is how another process gets
+//! all this, `view` has the words of all answers. Their imports run in no circle. Whoever may open the socket is an
+//! operator; what he sends is still bounded in size, time and number.
 //! Nothing here is on the way of a login.
 
 mod access;
@@ -15,9 +17,11 @@ mod health;
 mod holds;
 mod metrics;
 mod moves;
+mod operator;
 mod orders;
 mod page;
 mod people;
+mod refusal;
 mod routes;
 mod serve;
 mod sight;
@@ -38,10 +42,10 @@ use tracing::{info, warn};
 use self::access::Gate;
 pub use self::access::{Entrance, Keys, TokenError, Tokens, check_token};
 use self::serve::{Door, REMOTE_MAX};
-use self::socket::Bound;
 pub use self::socket::SocketError;
+use self::socket::{Bound, Control};
 use self::state::StateFile;
-use self::take_over::{Control, Handle, TakeOver};
+use self::take_over::{Handle, TakeOver};
 use crate::directory::Directory;
 use crate::drain::Drain;
 use crate::net::listen::Passed;

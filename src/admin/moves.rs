@@ -2,9 +2,7 @@
 //! he may have sessions. `mailferry move` takes the steps, in the operator's own process, which may run programs.
 
 use super::Desk;
-use super::people::Selection;
-use super::routes::Refusal;
-use super::sight::Unknown;
+use super::refusal::{Refusal, Unknown};
 use super::view;
 use crate::directory::{Directory, Found, LookupError, Route};
 use crate::names::{UserName, lower_case};
@@ -61,17 +59,6 @@ impl Desk {
     pub(super) async fn no_user(&self, user: &UserName) -> Unknown {
         let known = self.no_session_of(&user.to_string()).await;
         Unknown { error: format!("the directory knows no user {user}"), meant: known.meant }
-    }
-
-    /// The sessions of a user: those under this name, and of one who is held, those under all his names.
-    pub(super) async fn sessions_of(&self, user: &str) -> (Selection, bool) {
-        match self.held(user) {
-            Ok(hold) => {
-                let hold = self.with_names(hold).await;
-                (Selection::of_names(keys(&hold)), true)
-            }
-            Err(_) => (Selection::of_user(user), false),
-        }
     }
 
     /// The user's hold.

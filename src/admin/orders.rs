@@ -8,10 +8,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{Level, info, warn};
 
+use super::operator::Operator;
 use super::people::Selection;
-use super::routes::Refusal;
-use super::serve::Operator;
-use super::sight::{OPERATOR_STATES, Unknown, in_service, operator_word, path_of};
+use super::refusal::{Refusal, Unknown};
+use super::sight::{OPERATOR_STATES, in_service, operator_word, path_of};
 use super::view::{
     FailBackOrder, FailedBack, FlushOrder, Flushed, Kick, Kicked, LevelOrder, Levels, NodeOrder, NodeState, Reloaded,
 };

@@ -11,7 +11,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::Desk;
-use super::sight::{Unknown, path_of};
+use super::moves::keys;
+use super::refusal::{Refusal, Unknown};
+use super::sight::path_of;
 use super::view;
 use crate::names::{Protocol, SessionId, UserName, lower_case};
 use crate::near::nearest;
@@ -78,7 +80,7 @@ fn is_called(user: &UserName, name: &str) -> bool {
 }
 
 impl Desk {
-    pub(super) async fn sessions(&self, filter: &view::Filter) -> Result<view::Sessions, super::routes::Refusal> {
+    pub(super) async fn sessions(&self, filter: &view::Filter) -> Result<view::Sessions, Refusal> {
         let mut selection = Selection { user: filter.user.clone(), ..Selection::default() };
         if let Some(node) = &filter.node {
             let [port, _] = self.node(node)?;
@@ -91,7 +93,7 @@ impl Desk {
             selection.client = Some(network(client)?);
         }
         let limit = filter.limit.unwrap_or(LIMIT).min(LIMIT_MAX);
-        let held: Vec<Vec<u8>> = self.context.holds.all().iter().flat_map(super::moves::keys).collect();
+        let held: Vec<Vec<u8>> = self.context.holds.all().iter().flat_map(keys).collect();
         let (mut matching, mut sessions) = (0, Vec::new());
         let look = self.context.registry.look(|session| {
             if selection.has(session) {
@@ -105,6 +107,17 @@ impl Desk {
         match &filter.user {
             Some(user) if matching == 0 => Err(self.no_session_of(user).await.into()),
             _ => Ok(view::Sessions { matching, sessions }),
+        }
+    }
+
+    /// The sessions of a user: those under this name, and of one who is held, those under all his names.
+    pub(super) async fn sessions_of(&self, user: &str) -> (Selection, bool) {
+        match self.held(user) {
+            Ok(hold) => {
+                let hold = self.with_names(hold).await;
+                (Selection::of_names(keys(&hold)), true)
+            }
+            Err(_) => (Selection::of_user(user), false),
         }
     }
 
@@ -238,11 +251,12 @@ fn first<K: ToString + Ord>(all: HashMap<K, Tally>, sort: view::Sort, limit: usi
 }
 
 /// A network, or an address.
-fn network(text: &str) -> Result<IpNet, super::routes::Refusal> {
+fn network(text: &str) -> Result<IpNet, Refusal> {
     let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
-    text.parse::<IpNet>().ok().or_else(address).ok_or_else(|| {
-        super::routes::Refusal::usage(format!("{}: no address or network, as 192.0.2.0/24", text.escape_debug()))
-    })
+    text.parse::<IpNet>()
+        .ok()
+        .or_else(address)
+        .ok_or_else(|| Refusal::usage(format!("{}: no address or network, as 192.0.2.0/24", text.escape_debug())))
 }
 
 fn row(session: &Session, held: &[Vec<u8>]) -> view::Session {

@@ -1,4 +1,4 @@
-//! What can be asked: every path with its method and the role that it takes, and how a refusal looks.
+//! What can be asked: every path with its method and the role that it takes.
 //!
 //! docs/openapi.json describes the same; a test compares the two. A question that looks is GET and for everybody with a
 //! token, one that changes something is POST with a body of JSON and for operators. There is no route without a role.
@@ -20,11 +20,11 @@ use tokio::time::timeout;
 
 use super::Desk;
 use super::access::{Gate, Role};
-use super::serve::{BODY_MAX, BODY_TIMEOUT, Operator, Streaming};
-use super::sight::Unknown;
+use super::operator::Operator;
+use super::refusal::{Refusal, Unknown};
+use super::serve::{BODY_MAX, BODY_TIMEOUT, Streaming};
 use super::view::{
-    Depth, FailBackOrder, Filter, FlushOrder, HoldFilter, HoldOrder, Kick, LevelOrder, NodeOrder, Problem,
-    ReleaseOrder, Whom,
+    Depth, FailBackOrder, Filter, FlushOrder, HoldFilter, HoldOrder, Kick, LevelOrder, NodeOrder, ReleaseOrder, Whom,
 };
 use crate::drain::Drain;
 
@@ -33,85 +33,6 @@ type By = Extension<Operator>;
 type Said<T> = Result<Json<T>, JsonRejection>;
 type Asked<T> = Result<Query<T>, QueryRejection>;
 type Answer = Result<Response, Refusal>;
-
-/// Why a question has no answer.
-pub(super) struct Refusal {
-    status: StatusCode,
-    problem: Problem,
-    /// What else stands in the answer's header.
-    field: Option<Box<(HeaderName, HeaderValue)>>,
-}
-
-impl Refusal {
-    fn new(status: StatusCode, error: String) -> Self {
-        Self { status, problem: Problem { error, meant: Vec::new() }, field: None }
-    }
-
-    /// It cannot be understood.
-    pub(super) fn usage(error: String) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, error)
-    }
-
-    /// It was understood, and something else stands against it.
-    pub(super) fn conflict(error: String) -> Self {
-        Self::new(StatusCode::CONFLICT, error)
-    }
-
-    /// It was understood, and cannot be done.
-    pub(super) fn failed(error: String) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error)
-    }
-
-    /// There is no place for it now.
-    fn busy(error: &str) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_owned())
-    }
-
-    /// Whoever asks has not proved that he may; `challenge` says how he can (RFC 6750 §3).
-    pub(super) fn stranger(error: &str, challenge: &'static str) -> Self {
-        let field = Some(Box::new((header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))));
-        Self { field, ..Self::new(StatusCode::UNAUTHORIZED, error.to_owned()) }
-    }
-
-    /// Whoever asks may look, and not order.
-    pub(super) fn forbidden(error: &str, challenge: &'static str) -> Self {
-        let field = Some(Box::new((header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))));
-        Self { field, ..Self::new(StatusCode::FORBIDDEN, error.to_owned()) }
-    }
-
-    /// Too often; again after so many seconds.
-    pub(super) fn too_often(error: &str, after: u64) -> Self {
-        let field = Some(Box::new((header::RETRY_AFTER, HeaderValue::from(after))));
-        Self { field, ..Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_owned()) }
-    }
-}
-
-impl From<Unknown> for Refusal {
-    fn from(unknown: Unknown) -> Self {
-        let problem = Problem { error: unknown.error, meant: unknown.meant.into_iter().collect() };
-        Self { status: StatusCode::NOT_FOUND, problem, field: None }
-    }
-}
-
-impl From<JsonRejection> for Refusal {
-    fn from(rejection: JsonRejection) -> Self {
-        Self::new(rejection.status(), rejection.body_text())
-    }
-}
-
-impl From<QueryRejection> for Refusal {
-    fn from(rejection: QueryRejection) -> Self {
-        Self::new(rejection.status(), rejection.body_text())
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.problem)).into_response();
-        response.headers_mut().extend(self.field.map(|field| *field));
-        response
-    }
-}
 
 /// A path with its method, who may ask it, and who answers. One of the three kinds below: there is no other way to make one.
 struct Route {

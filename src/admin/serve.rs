@@ -23,9 +23,9 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
-use tracing::field::{DisplayValue, display};
 
 use super::access::Entrance;
+use super::operator::Operator;
 use super::socket::Bound;
 use super::take_over::{FIRST_OCTET, TakeOver};
 use crate::drain::Drain;
@@ -72,24 +72,6 @@ const STREAM_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How long accepting pauses when there are no descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
-
-/// Who asks: a user of this machine by the kernel's word, or somebody at an address, whose token says what he may.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Operator {
-    /// The user's number, if the system tells.
-    pub(super) uid: Option<u32>,
-    /// The process, if the system tells.
-    pub(super) pid: Option<i32>,
-    /// Whence he comes; `None`: over the socket.
-    pub(super) remote: Option<SocketAddr>,
-}
-
-impl Operator {
-    /// Whence he comes, for the log; nothing over the socket.
-    pub(super) fn client(&self) -> Option<DisplayValue<SocketAddr>> {
-        self.remote.map(display)
-    }
-}
 
 /// Where connections come in.
 pub(super) enum Door {

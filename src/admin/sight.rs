@@ -5,9 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use tokio::time::Instant;
 
 use super::Desk;
+use super::refusal::Unknown;
 use super::view::{Cache, DirectoryServer, Island, IslandBrief, Islands, Node, Port, Rights, Status};
 use crate::names::{IslandName, Protocol};
-use crate::near::nearest;
 use crate::privileges::{self, Identity};
 use crate::routing::{NodePort, OperatorState, Policy, State, Table};
 use crate::sandbox;
@@ -35,19 +35,6 @@ pub(super) fn state_word(state: State) -> &'static str {
         State::Suspect => "suspect",
         State::Down => "down",
         State::Probation => "probation",
-    }
-}
-
-/// What is not there, and what may have been meant.
-pub(super) struct Unknown {
-    pub(super) error: String,
-    pub(super) meant: Option<String>,
-}
-
-impl Unknown {
-    pub(super) fn new(kind: &str, name: &str, known: &[String]) -> Self {
-        let meant = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
-        Self { error: format!("no such {kind}: {}", name.escape_debug()), meant }
     }
 }
 

@@ -6,6 +6,7 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Type};
 
-use super::take_over::Control;
 use crate::privileges;
 
 /// Root, our own user and our group. The umask may take from it until it is set again.
@@ -72,6 +72,15 @@ pub enum SocketError {
         /// The system's words.
         reason: io::Error,
     },
+}
+
+/// The operator's socket, for another process.
+#[derive(Debug)]
+pub struct Control {
+    /// The listening socket.
+    pub socket: OwnedFd,
+    /// Device and file of its name.
+    pub inode: (u64, u64),
 }
 
 /// A listening socket. Dropping it removes its name, if that is ours.

@@ -18,7 +18,6 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::holds::HOLD_MAX;
 use super::sight::{OPERATOR_STATES, operator_word, path_of};
 use crate::names::{Protocol, UserName};
 use crate::routing::{Islands, NodePort, OperatorState};
@@ -27,6 +26,9 @@ use crate::session::holds::Hold;
 
 /// Largest file that is read, in octets: some ten thousand nodes.
 const MAX_LEN: u64 = 1024 * 1024;
+
+/// The longest hold.
+pub(super) const HOLD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Who may read it.
 const MODE: u32 = 0o640;

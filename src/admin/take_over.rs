@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use super::socket::Bound;
+pub use super::socket::Control;
 use super::state::StateFile;
 use crate::routing::Islands;
 use crate::session::Holds;
@@ -27,15 +28,6 @@ pub struct TakeOver {
     pub uid: Option<u32>,
     /// Its number, if the system tells.
     pub pid: Option<i32>,
-}
-
-/// The operator's socket, for another process.
-#[derive(Debug)]
-pub struct Control {
-    /// The listening socket.
-    pub socket: OwnedFd,
-    /// Device and file of its name.
-    pub inode: (u64, u64),
 }
 
 /// The operator's way in, for whoever gives it to another process, or has it from one.
