@@ -4,7 +4,7 @@
 //! `socket` makes the socket and says who holds it, `serve` takes connections, `access` says who may ask what (with
 //! `guesses`, which counts wrong tokens; `operator` is who asks), `routes` is the list of what can be asked, `refusal` how
 //! it looks where there is no answer, `health` answers balancers, `sight` looks at the running parts, `people` at the
-//! sessions, `metrics` at all that is counted, `orders` changes something, `holds` lets a user's logins wait, `moves` has
+//! sessions (`listing` tells who is there), `metrics` at all that is counted, `orders` changes something, `holds` lets a user's logins wait, `moves` has
 //! what else the move of a user needs, `state` keeps what must survive a restart, `take_over` is how another process gets
 //! all this, `view` has the words of all answers. Their imports run in no circle. Whoever may open the socket is an
 //! operator; what he sends is still bounded in size, time and number.
@@ -15,6 +15,7 @@ mod events;
 mod guesses;
 mod health;
 mod holds;
+mod listing;
 mod metrics;
 mod moves;
 mod operator;

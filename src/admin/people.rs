@@ -1,33 +1,31 @@
-//! Who is there: sessions by user, node, island and network, who has most of them, and who has to go.
+//! Who is there: sessions by user, node, island and network, who has most of them, and who has to go. `listing` tells
+//! which they are.
 //!
-//! 100 000 sessions are looked at shard by shard, and others run in between. What is kept of them is bounded by the
-//! question's limit, or is a counter for each user.
+//! 100 000 sessions are looked at some at a time, and others run in between. What is kept of them is a counter for each
+//! user.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tokio::task::yield_now;
 
 use super::Desk;
 use super::moves::keys;
-use super::refusal::{Refusal, Unknown};
+use super::refusal::Unknown;
 use super::sight::path_of;
 use super::view;
-use crate::names::{Protocol, SessionId, UserName, lower_case};
+use crate::names::{SessionId, UserName, lower_case};
 use crate::near::nearest;
 use crate::routing::NodePort;
 use crate::session::frequent::{LastMinute, Rate, network_of};
 use crate::session::registry::Session;
 use crate::session::spread::Spread;
 
-/// Sessions that are told where the question has no limit, and most that it may want.
-const LIMIT: usize = 100;
-pub(super) const LIMIT_MAX: usize = 100_000;
-
-/// Of each kind in `top`.
+/// Of each kind in `top` where the question has no limit, and most that it may want.
 const TOP: usize = 10;
+const TOP_MAX: usize = 1000;
 
 /// Names that differ more in length are not what was meant.
 const SLIPS_MAX: usize = 3;
@@ -35,10 +33,10 @@ const SLIPS_MAX: usize = 3;
 /// Which sessions.
 #[derive(Default)]
 pub(super) struct Selection {
-    user: Option<String>,
-    node: Option<NodePort>,
-    island: Option<NodePort>,
-    client: Option<IpNet>,
+    pub(super) user: Option<String>,
+    pub(super) node: Option<NodePort>,
+    pub(super) island: Option<NodePort>,
+    pub(super) client: Option<IpNet>,
     session: Option<SessionId>,
     /// Names of one user, in lower case; empty: it does not matter.
     names: Vec<Vec<u8>>,
@@ -61,7 +59,7 @@ impl Selection {
         Self { session: Some(session), ..Self::default() }
     }
 
-    fn has(&self, session: &Session) -> bool {
+    pub(super) fn has(&self, session: &Session) -> bool {
         let port = session.port();
         let is_users = |user: &String| session.user().is_some_and(|it| is_called(it, user));
         self.session.is_none_or(|id| session.id() == id)
@@ -80,36 +78,6 @@ fn is_called(user: &UserName, name: &str) -> bool {
 }
 
 impl Desk {
-    pub(super) async fn sessions(&self, filter: &view::Filter) -> Result<view::Sessions, Refusal> {
-        let mut selection = Selection { user: filter.user.clone(), ..Selection::default() };
-        if let Some(node) = &filter.node {
-            let [port, _] = self.node(node)?;
-            selection.node = Some(port);
-        }
-        if let Some(island) = &filter.island {
-            selection.island = self.island(island)?.ports(Protocol::Imap).next();
-        }
-        if let Some(client) = &filter.client {
-            selection.client = Some(network(client)?);
-        }
-        let limit = filter.limit.unwrap_or(LIMIT).min(LIMIT_MAX);
-        let held: Vec<Vec<u8>> = self.context.holds.all().iter().flat_map(keys).collect();
-        let (mut matching, mut sessions) = (0, Vec::new());
-        let look = self.context.registry.look(|session| {
-            if selection.has(session) {
-                matching += 1;
-                if sessions.len() < limit {
-                    sessions.push(row(session, &held));
-                }
-            }
-        });
-        look.await;
-        match &filter.user {
-            Some(user) if matching == 0 => Err(self.no_session_of(user).await.into()),
-            _ => Ok(view::Sessions { matching, sessions }),
-        }
-    }
-
     /// The sessions of a user: those under this name, and of one who is held, those under all his names.
     pub(super) async fn sessions_of(&self, user: &str) -> (Selection, bool) {
         match self.held(user) {
@@ -154,19 +122,16 @@ impl Desk {
 
     /// Nobody of this name has a session; perhaps of a similar one.
     pub(super) async fn no_session_of(&self, user: &str) -> Unknown {
-        let mut near = Vec::new();
         let length = user.chars().count();
-        let look = self.context.registry.look(|session| {
-            let Some(other) = session.user() else { return };
-            if other.as_bytes().len().abs_diff(length) <= SLIPS_MAX && near.len() < LIMIT_MAX {
-                near.push(other.clone());
-            }
-        });
-        look.await;
-        near.sort_unstable();
-        near.dedup();
-        let names: Vec<String> = near.iter().map(UserName::to_string).collect();
-        let meant = nearest(user, names.iter().map(String::as_str)).map(str::to_owned);
+        let is_near = |name: &&UserName| name.as_bytes().len().abs_diff(length) <= SLIPS_MAX;
+        let mut meant: Option<String> = None;
+        for piece in self.context.registry.walk() {
+            let near = piece.iter().filter_map(|session| session.user()).filter(is_near).map(UserName::to_string);
+            let near: Vec<String> = meant.into_iter().chain(near).collect();
+            drop(piece);
+            meant = nearest(user, near.iter().map(String::as_str)).map(str::to_owned);
+            yield_now().await;
+        }
         Unknown { error: format!("no session of user {}", user.escape_debug()), meant }
     }
 
@@ -191,7 +156,7 @@ impl Desk {
             nodes.entry(path_of(session.port())).or_default().add(session);
         });
         look.await;
-        let (sort, limit) = (depth.sort.unwrap_or_default(), depth.limit.unwrap_or(TOP).min(LIMIT_MAX));
+        let (sort, limit) = (depth.sort.unwrap_or_default(), depth.limit.unwrap_or(TOP).min(TOP_MAX));
         view::Top {
             sessions: all,
             logins_last_minute: self.context.registry.begun_last_minute(),
@@ -248,30 +213,4 @@ fn first<K: ToString + Ord>(all: HashMap<K, Tally>, sort: view::Sort, limit: usi
         to_client: tally.to_client,
     };
     all.into_iter().take(limit).map(share).collect()
-}
-
-/// A network, or an address.
-fn network(text: &str) -> Result<IpNet, Refusal> {
-    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
-    text.parse::<IpNet>()
-        .ok()
-        .or_else(address)
-        .ok_or_else(|| Refusal::usage(format!("{}: no address or network, as 192.0.2.0/24", text.escape_debug())))
-}
-
-fn row(session: &Session, held: &[Vec<u8>]) -> view::Session {
-    let port = session.port();
-    view::Session {
-        session: session.id().to_string(),
-        user: session.user().map(UserName::to_string),
-        held: session.user().is_some_and(|user| held.contains(&lower_case(user.as_bytes()))),
-        protocol: port.protocol.to_string(),
-        client: session.client().to_string(),
-        tls: session.tls().map(str::to_owned),
-        island: port.table().island().name.to_string(),
-        node: port.node().name.to_string(),
-        age_s: session.began().elapsed().as_secs(),
-        to_node: session.to_node(),
-        to_client: session.to_client(),
-    }
 }

@@ -195,7 +195,7 @@ async fn islands(State(desk): At) -> Answer {
 }
 
 async fn sessions(State(desk): At, filter: Asked<Filter>) -> Answer {
-    json(desk.sessions(&filter?.0).await?)
+    desk.sessions(&filter?.0).await
 }
 
 async fn top(State(desk): At, depth: Asked<Depth>) -> Answer {

@@ -174,7 +174,7 @@ pub struct Filter {
     pub island: Option<String>,
     /// From this network only, or this address.
     pub client: Option<String>,
-    /// Most that are told.
+    /// Most that are told; 100 without it, and 100000 at most.
     pub limit: Option<usize>,
 }
 
@@ -218,7 +218,7 @@ pub struct Session {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Depth {
-    /// Most of each kind that are told.
+    /// Most of each kind that are told; 10 without it, and 1000 at most.
     pub limit: Option<usize>,
     /// Who comes first; those with the most logins without it.
     pub sort: Option<Sort>,

@@ -2,10 +2,10 @@
 //!
 //! There is an entry for each idle client, so it has no room to spare: it *is* what the end record needs, shared with the
 //! relay, and not a copy of it. Entries stand in shards, each behind one lock that is held to put one in, to take one out,
-//! or to look at those of one shard; whoever looks at all of them lets others run between two shards. Nothing here logs
-//! or waits for a session.
+//! or to take some for whoever looks at all of them (`walk`). Nothing here logs or waits for a session.
 
 mod shard;
+mod walk;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -16,6 +16,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::shard::Shard;
+pub use self::walk::Walk;
+#[cfg(test)]
+pub(crate) use self::walk::crowd;
 use super::frequent::{Busiest, Frequent};
 use super::minutes::Minutes;
 use super::recent::Recent;
@@ -187,15 +190,6 @@ impl Registry {
         self.0.frequent.logged_in(&session, self.since());
         let place = lock(self.shard(id)).put(Arc::clone(&session));
         Entry { registry: self.clone(), session, place }
-    }
-
-    /// Shows each session to `see`, those of one shard under its lock, and lets others run in between. Sessions that
-    /// begin or end meanwhile are seen or not.
-    pub async fn look(&self, mut see: impl FnMut(&Arc<Session>)) {
-        for shard in &self.0.shards {
-            lock(shard).places.iter().flatten().for_each(&mut see);
-            tokio::task::yield_now().await;
-        }
     }
 
     /// The session of this name.

@@ -51,6 +51,21 @@ async fn those_are_seen_who_are_there() {
     assert!(registry.is_empty() && seen(&registry).await.is_empty());
 }
 
+#[tokio::test]
+async fn whoever_looks_at_all_keeps_nobody_waiting() {
+    let (registry, port) = (Registry::default(), port());
+    let _entries: Vec<Entry> = (1..=1000).map(|number| enter(&registry, &port, number)).collect();
+    let mut looked = 0;
+    let is_free = |shard: &Mutex<Shard>| shard.try_lock().is_ok();
+    registry
+        .look(|_| {
+            assert!(registry.0.shards.iter().all(is_free), "behind no lock");
+            looked += 1;
+        })
+        .await;
+    assert_eq!(looked, 1000);
+}
+
 #[test]
 fn many_threads_at_once_lose_nobody() {
     let (registry, port) = (Registry::default(), port());
