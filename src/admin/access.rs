@@ -5,12 +5,12 @@
 //! that no page of somebody else can order anything in an operator's name, whatever name it has given our address. No token
 //! is kept or logged: what is kept and compared is its SHA-256, without a word about where two of them differ.
 
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::extract::Request;
@@ -18,6 +18,7 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -142,7 +143,7 @@ fn is_lawful(token: &[u8]) -> bool {
 
 /// What stands behind the address: what connections that are accepted from now on find there. A clone is the same.
 #[derive(Clone)]
-pub struct Entrance(Arc<ArcSwap<Keys>>);
+pub struct Entrance(Arc<watch::Sender<Keys>>);
 
 /// See [`Entrance`].
 #[derive(Clone, Default)]
@@ -155,16 +156,42 @@ pub struct Keys {
 
 impl Entrance {
     pub(super) fn new(keys: Keys) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(keys)))
+        Self(Arc::new(watch::Sender::new(keys)))
     }
 
-    /// Whoever asks from now on finds these.
+    /// Whoever asks from now on finds these, and whoever listens with a token that gives something else now hears no more.
     pub fn replace(&self, keys: Keys) {
-        self.0.store(Arc::new(keys));
+        self.0.send_replace(keys);
     }
 
     pub(super) fn tls(&self) -> Option<Arc<ServerConfig>> {
-        self.0.load().tls.clone()
+        self.0.borrow().tls.clone()
+    }
+}
+
+/// What somebody has who was let in, and how long.
+#[derive(Clone)]
+pub(super) struct Pass {
+    role: Role,
+    /// The token that gave it, and what tokens give; `None`: it was no token.
+    token: Option<(Print, watch::Receiver<Keys>)>,
+}
+
+impl Pass {
+    /// Of somebody who needs no token for what he asks.
+    pub(super) fn without_token(role: Role) -> Self {
+        Self { role, token: None }
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Waits until the token gives something else, or nothing any more. For ever where it was no token.
+    pub(super) async fn over(self) {
+        let Self { role, token: Some((print, mut keys)) } = self else { return pending().await };
+        // An error means that nobody can ask any more.
+        let _ = keys.wait_for(|keys| keys.tokens.role(&print) != Some(role)).await;
     }
 }
 
@@ -188,25 +215,25 @@ impl Gate {
         Self { entrance, guesses: Arc::default() }
     }
 
-    /// Whether whoever asks has the role. His own goes with the question, his token does not.
+    /// Whether whoever asks has the role. His pass goes with the question, his token does not.
     pub(super) fn admit(&self, role: Role, request: &mut Request) -> Result<(), Refusal> {
         let shown = take_token(request.headers_mut());
-        let has = match request.extensions().get::<Operator>() {
-            Some(Operator { remote: None, .. }) => Role::Operator,
-            Some(Operator { remote: Some(_), .. }) | None if role == Role::Anybody => Role::Anybody,
+        let pass = match request.extensions().get::<Operator>() {
+            Some(Operator { remote: None, .. }) => Pass::without_token(Role::Operator),
+            Some(Operator { remote: Some(_), .. }) | None if role == Role::Anybody => Pass::without_token(role),
             Some(Operator { remote: Some(client), .. }) => self.judge(*client, &shown)?,
             None => return Err(Refusal::stranger("nobody asks", NO_TOKEN)),
         };
-        if has < role {
+        if pass.role < role {
             return Err(Refusal::forbidden("this token may look, and not order: use the operator's", WEAK_TOKEN));
         }
-        request.extensions_mut().insert(has);
+        request.extensions_mut().insert(pass);
         Ok(())
     }
 
     /// What a token gives. Whoever has shown too many that give nothing must wait, unless this one is right: no guessing comes
     /// near one, and whoever shares a network with strangers, as behind a reverse proxy, must not be locked out by them.
-    fn judge(&self, client: SocketAddr, shown: &Shown) -> Result<Role, Refusal> {
+    fn judge(&self, client: SocketAddr, shown: &Shown) -> Result<Pass, Refusal> {
         let shown = match shown {
             Shown::Nothing => {
                 let error = "a token is needed: send it as `Authorization: Bearer …`";
@@ -215,8 +242,13 @@ impl Gate {
             Shown::Unusable => None,
             Shown::Token(print) => Some(print),
         };
-        if let Some(role) = shown.and_then(|shown| self.entrance.0.load().tokens.role(shown)) {
-            return Ok(role);
+        let gives = |shown: &Print| {
+            let keys = self.entrance.0.subscribe();
+            let role = keys.borrow().tokens.role(shown)?;
+            Some(Pass { role, token: Some((shown.clone(), keys)) })
+        };
+        if let Some(pass) = shown.and_then(gives) {
+            return Ok(pass);
         }
         let (network, now) = (network_of(client.ip()), Instant::now().into_std());
         let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);

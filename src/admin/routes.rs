@@ -19,7 +19,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::Desk;
-use super::access::{Gate, Role};
+use super::access::{Gate, Pass, Role};
 use super::operator::Operator;
 use super::refusal::{Refusal, Unknown};
 use super::serve::{BODY_MAX, BODY_TIMEOUT, Streaming};
@@ -208,13 +208,14 @@ async fn failures(State(desk): At) -> Answer {
 
 async fn events(
     State(desk): At,
-    Extension(role): Extension<Role>,
+    Extension(pass): Extension<Pass>,
     Extension(streaming): Extension<Streaming>,
 ) -> Answer {
-    if !streaming.begin() {
+    let may_order = pass.role() >= Role::Operator;
+    if !streaming.begin(pass) {
         return Err(Refusal::busy("too many listen already"));
     }
-    Ok(super::events::stream(desk, role >= Role::Operator))
+    Ok(super::events::stream(desk, may_order))
 }
 
 async fn kick(State(desk): At, Extension(by): By, kick: Said<Kick>) -> Answer {

@@ -2,8 +2,8 @@
 //!
 //! Whoever may open the socket may give any order, whoever reaches the address is nobody before his token says more, and
 //! neither can make us wait for ever or take our memory: what keeps a place without asking is cut, and the next one gets
-//! it. A stream of events leaves its place to the questions, and has one among the streams. The two doors have places of
-//! their own, so that whoever fills the one does not close the other.
+//! it. A stream of events leaves its place to the questions, and has one among the streams, for as long as its token is good. The
+//! two doors have places of their own, so that whoever fills the one does not close the other.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -24,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::access::Entrance;
+use super::access::{Entrance, Pass};
 use super::operator::Operator;
 use super::socket::Bound;
 use super::take_over::{FIRST_OCTET, TakeOver};
@@ -135,16 +135,18 @@ pub(super) async fn serve(door: Door, mut is_open: watch::Receiver<bool>, router
         let drain = drain.clone();
         tokio::spawn(async move {
             let mut talk = pin!(talk);
-            let _place_among_streams = tokio::select! {
+            let (_place_among_streams, pass) = tokio::select! {
                 // Whatever ends it, there is nobody to tell.
                 _ = timeout(CONNECTION_TIMEOUT, &mut talk) => return,
                 _ = &mut given_up => return,
                 () = drain.signalled() => return,
-                Ok(place) = streams_now => place,
+                Ok(stream) = streams_now => stream,
             };
             drop((place, given_up));
             tokio::select! {
                 _ = timeout(STREAM_TIMEOUT, talk) => {}
+                // Also of one who does not read.
+                () = pass.over() => {}
                 () = drain.signalled() => {}
             }
         });
@@ -155,15 +157,15 @@ pub(super) async fn serve(door: Door, mut is_open: watch::Receiver<bool>, router
 #[derive(Clone)]
 pub(super) struct Streaming {
     places: Arc<Semaphore>,
-    word: Arc<Mutex<Option<oneshot::Sender<OwnedSemaphorePermit>>>>,
+    word: Arc<Mutex<Option<oneshot::Sender<(OwnedSemaphorePermit, Pass)>>>>,
 }
 
 impl Streaming {
-    /// The answer will be a stream. `false`: there are too many.
-    pub(super) fn begin(&self) -> bool {
+    /// The answer will be a stream, for as long as this pass is good. `false`: there are too many.
+    pub(super) fn begin(&self, pass: Pass) -> bool {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return false };
         let word = self.word.lock().unwrap_or_else(PoisonError::into_inner).take();
-        word.is_some_and(|word| word.send(place).is_ok())
+        word.is_some_and(|word| word.send((place, pass)).is_ok())
     }
 }
 

@@ -278,6 +278,52 @@ async fn who_fills_all_places_pushes_himself_out() {
     assert!(head_or_alert(&mut first).await.is_empty());
 }
 
+/// All until the end of the next event, or of the connection, which is `None`.
+async fn event(connection: &mut (impl AsyncRead + Unpin)) -> Option<String> {
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"\n\n") {
+        heard.push(timeout(Duration::from_secs(10), connection.read_u8()).await.expect("it goes on").ok()?);
+    }
+    Some(String::from_utf8(heard).unwrap())
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_token_or_what_that_gives_and_no_other_one_does() {
+    const NEW: &str = "another-Pa55-0123456789abcdefghijklmn";
+    let open = open().await;
+    let listen = async |token: &str| {
+        let mut connection = open.connect(1).await;
+        let question = format!("GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+        connection.write_all(question.as_bytes()).await.unwrap();
+        assert_eq!(status_of(&head(&mut connection).await), 200);
+        connection
+    };
+    let with = |operator: &str, read_only: &str| {
+        let path = |name: &str| open.folder.path().join(name);
+        std::fs::write(path("operator"), operator).unwrap();
+        std::fs::write(path("read-only"), read_only).unwrap();
+        let tokens = Tokens::load(Some(&path("operator")), Some(&path("read-only"))).unwrap();
+        open.entrance.replace(Keys { tls: open.entrance.tls(), tokens });
+    };
+    // One of them does not read.
+    let (mut operator, mut silent, mut reader) =
+        (listen(OPERATOR).await, listen(OPERATOR).await, listen(READ_ONLY).await);
+    assert!(event(&mut operator).await.unwrap().contains("\"may_order\":true"));
+    with(OPERATOR, READ_ONLY);
+    assert!(event(&mut operator).await.is_some() && event(&mut operator).await.is_some(), "nothing has changed");
+    with(NEW, READ_ONLY);
+    assert!(event(&mut operator).await.is_none() || event(&mut operator).await.is_none());
+    let heard = timeout(Duration::from_secs(10), silent.read_to_end(&mut Vec::new())).await;
+    heard.expect("nobody cuts it").unwrap_err();
+    for _ in 0..3 {
+        assert!(event(&mut reader).await.unwrap().contains("\"may_order\":false"));
+    }
+    // It would be taken, for something else.
+    with(READ_ONLY, NEW);
+    while event(&mut reader).await.is_some() {}
+    assert_eq!(open.status(1, "GET /v1/events", Some(READ_ONLY)).await, 200);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stream_outlives_a_question_and_there_are_so_many() {
     use axum::body::{Body, Bytes};
@@ -285,7 +331,7 @@ async fn a_stream_outlives_a_question_and_there_are_so_many() {
     use axum::{Extension, Router};
 
     async fn events(Extension(streaming): Extension<serve::Streaming>) -> Body {
-        if !streaming.begin() {
+        if !streaming.begin(access::Pass::without_token(access::Role::Operator)) {
             return Body::from("full");
         }
         Body::from_stream(futures_util::stream::once(async {
