@@ -11,34 +11,26 @@
 //! The key is the name's octets and nothing else: IMAP and POP3 share the entries. A source that changes as a whole,
 //! like a file, counts its editions: an answer of an older one is fresh no more, but still an old route.
 
+mod heard;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use moka::Expiry;
 use moka::ops::compute::Op;
 use tokio::time::Instant;
 
+use self::heard::{Heard, JUST_NOW, Lifetimes};
 use super::snapshot::Entry;
 use super::{Found, Located, LookupError, Route};
 use crate::metrics;
 use crate::names::{UserName, lower_case};
 use crate::pace::Pace;
 
-/// Lifetimes beyond this are cut to it; moka refuses those of more than a thousand years.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
-
 /// The edition of routes that were kept over a restart: no source has it.
 const KEPT: u32 = u32::MAX;
-
-/// An answer so young to a doubt is not doubted again: many connections of one client fail together, and guessed
-/// passwords are doubts as well.
-const JUST_NOW: Duration = Duration::from_secs(1);
-
-/// For those who asked when a flight was about to land.
-const LANDING: Duration = Duration::from_millis(50);
 
 /// Between two questions that the cache could have answered: 50 a second, which a small LDAP server does not feel beside
 /// its ordinary work, while a move of many users is still noticed as fast as they log in wrongly.
@@ -92,79 +84,10 @@ struct Known {
     before: u32,
 }
 
-/// The end of a flight.
-#[derive(Clone)]
-struct Heard {
-    outcome: Result<Arc<(Route, Arc<str>)>, LookupError>,
-    at: Instant,
-    edition: u64,
-    /// Whether it was asked for in doubt of an answer that the cache had.
-    in_doubt: bool,
-}
-
-impl Heard {
-    /// Neither a route nor "no such user".
-    fn is_trouble(&self) -> bool {
-        match self.outcome {
-            Ok(_) | Err(LookupError::NotFound) => false,
-            Err(LookupError::Ambiguous(_) | LookupError::Unavailable(_)) => true,
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Lifetimes {
-    ttl: Duration,
-    negative_ttl: Duration,
-    stale: Duration,
-}
-
-impl Lifetimes {
-    fn of(&self, heard: &Heard) -> Duration {
-        match heard.outcome {
-            Ok(_) => self.ttl,
-            Err(LookupError::NotFound) => self.negative_ttl,
-            Err(LookupError::Ambiguous(_) | LookupError::Unavailable(_)) => Duration::ZERO,
-        }
-    }
-
-    /// Is this still believed, when the source is at this edition?
-    fn cover(&self, heard: &Heard, now: Instant, edition: u64) -> bool {
-        heard.edition == edition && now.saturating_duration_since(heard.at) < self.of(heard)
-    }
-
-    /// How long the end of a flight is kept. A route is in the other table too.
-    fn kept(&self, heard: &Heard) -> Duration {
-        let lifetime = self.of(heard);
-        match heard.outcome {
-            Ok(_) if heard.in_doubt => lifetime.min(JUST_NOW),
-            Ok(_) => lifetime.min(LANDING),
-            Err(_) => lifetime,
-        }
-    }
-}
-
-impl Expiry<UserName, Heard> for Lifetimes {
-    fn expire_after_create(&self, _: &UserName, heard: &Heard, _: std::time::Instant) -> Option<Duration> {
-        Some(self.kept(heard))
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &UserName,
-        heard: &Heard,
-        _: std::time::Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(self.kept(heard))
-    }
-}
-
 impl Cache {
     pub(super) fn new(settings: &Settings) -> Self {
         let Settings { capacity, ttl, negative_ttl, stale, file: _ } = *settings;
-        let [ttl, negative_ttl, stale] = [ttl, negative_ttl, stale].map(|lifetime| lifetime.min(LONGEST));
-        let lifetimes = Lifetimes { ttl, negative_ttl, stale };
+        let lifetimes = Lifetimes::new(ttl, negative_ttl, stale);
         Self {
             lifetimes,
             began: Instant::now(),
