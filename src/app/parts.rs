@@ -4,7 +4,7 @@
 //! A part is taken over from what runs where neither its settings nor its files have changed: sockets stay open, the
 //! cache stays warm, and tickets for TLS sessions stay good.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::config::diff::pair_listeners;
 use crate::directory::{Directory, SourceSettings};
 use crate::names::{IslandName, Protocol};
 use crate::net::listen::Passed;
-use crate::net::tls;
+use crate::net::tls::{self, CertificateFiles};
 use crate::routing::{Island, NodeTls};
 use crate::server::{Listener, ListenerSettings, ListenerTls};
 
@@ -80,10 +80,17 @@ pub(super) fn prepare(settings: Settings, old: Option<&Made>, passed: &mut Passe
         });
     }
     // Read once more: whoever replaces a file in between has it read again by the next look at the files.
-    let certificates = settings.tls.iter().flat_map(|tls| &tls.certificates);
-    let expiries = certificates.filter_map(|it| Some((it.chain.clone(), tls::expires_at(it)?))).collect();
+    let expires = |it: &CertificateFiles| Some((it.chain.clone(), tls::expires_at(it)?));
+    let expiries = certificates(&settings).filter_map(expires).collect::<BTreeMap<_, _>>().into_iter().collect();
     let made = Made { settings, prints, tls: server_tls, node_tls, directory, keys, expiries };
     Ok(Parts { made, sockets, is_other_directory })
+}
+
+/// Those that are shown to somebody, clients or operators.
+fn certificates(settings: &Settings) -> impl Iterator<Item = &CertificateFiles> {
+    let admin = Some(&settings.admin).filter(|admin| admin.address.is_some() && admin.tls);
+    let own = admin.and_then(|admin| admin.certificate.as_ref());
+    settings.tls.iter().flat_map(|tls| &tls.certificates).chain(own)
 }
 
 /// What is to come, beside what runs.

@@ -27,7 +27,7 @@ use crate::site::{Door, Site, Spec};
 const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3";
 
 /// The page, with its type.
-async fn get(socket: &Path, accept: &str) -> (String, String) {
+pub async fn get(socket: &Path, accept: &str) -> (String, String) {
     let question = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n");
     let mut stream = UnixStream::connect(socket).await.unwrap();
     stream.write_all(question.as_bytes()).await.unwrap();

@@ -129,6 +129,10 @@ async fn a_reload_takes_up_tokens_and_certificates_and_leaves_the_address() {
     let (_left, _right, folder) = folder(&with_tls()).await;
     let running = folder.run().await;
     running.over(&["status"], "https", "operator.token").await.said();
+    let (_, page) = crate::metrics::get(&running.socket(), "").await;
+    let told = |line: &&str| line.starts_with("mailferry_certificate_expiry_timestamp_seconds{certificate=");
+    let told: Vec<_> = page.lines().filter(told).collect();
+    assert!(told.len() == 1 && told[0].contains("/admin.pem\"} "), "its own certificate expires too: {told:?}");
     fs::write(folder.path("operator.token"), "another-Pa55-0123456789abcdefghijklmn").unwrap();
     running.over(&["status"], "https", "read-only.token").await.said();
     running.command(&["reload"]).await.said();
