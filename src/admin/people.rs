@@ -159,7 +159,7 @@ impl Desk {
         let (sort, limit) = (depth.sort.unwrap_or_default(), depth.limit.unwrap_or(TOP).min(TOP_MAX));
         view::Top {
             sessions: all,
-            logins_last_minute: self.context.registry.begun_last_minute(),
+            logins_last_minute: self.context.registry.minutes().last_minute(),
             users: first(users, sort, limit),
             networks: first(networks, sort, limit),
             nodes: first(nodes, sort, limit),

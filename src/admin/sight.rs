@@ -64,7 +64,7 @@ impl Desk {
             state_file: self.settings.state_file.display().to_string(),
             ready: !self.context.standing.is_draining(),
             sessions: self.context.registry.len() as u64,
-            logins_last_minute: self.context.registry.begun_last_minute(),
+            logins_last_minute: self.context.registry.minutes().last_minute(),
             held,
             held_logins,
             islands: islands.iter().map(|table| brief(&island(table), in_service(table))).collect(),

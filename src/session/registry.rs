@@ -29,9 +29,6 @@ use crate::routing::{NodePort, Seat};
 /// So many that the logins of one moment seldom meet, and that 100 000 sessions are some 1 500 in each.
 const SHARDS: usize = 64;
 
-/// Seconds for which logins are counted one by one: a minute, and some for the one that is running.
-const SECONDS: usize = 64;
-
 /// Nobody waits for the word yet.
 const NEW: u8 = 0;
 /// The relay waits for it.
@@ -55,8 +52,6 @@ struct Shared {
     shards: [Mutex<Shard>; SHARDS],
     tally: Tally,
     began: Instant,
-    /// Sessions begun: the second, counted from `began`, in the upper half, how many in the lower one.
-    begun: [AtomicU64; SECONDS],
     /// Sessions that are over, by [`How`].
     ended: [AtomicU64; 3],
     minutes: Minutes,
@@ -145,13 +140,11 @@ pub(super) struct Entry {
 impl Default for Registry {
     fn default() -> Self {
         let shards = std::array::from_fn(|_| Mutex::default());
-        let begun = std::array::from_fn(|_| AtomicU64::new(0));
         let ended = std::array::from_fn(|_| AtomicU64::new(0));
         Self(Arc::new(Shared {
             shards,
             tally: Tally::default(),
             began: Instant::now(),
-            begun,
             ended,
             minutes: Minutes::default(),
             recent: Recent::default(),
@@ -185,7 +178,6 @@ impl Registry {
             to_client: AtomicU64::new(0),
             waker: Mutex::new(None),
         });
-        self.count();
         self.0.minutes.count(session.port());
         self.0.frequent.logged_in(&session, self.since());
         let place = lock(self.shard(id)).put(Arc::clone(&session));
@@ -223,18 +215,6 @@ impl Registry {
         self.len() == 0
     }
 
-    /// How many have begun in the last minute, the running second not counted.
-    pub fn begun_last_minute(&self) -> u64 {
-        let now = self.since().as_secs();
-        let recent = |slot: &AtomicU64| {
-            let slot = slot.load(Ordering::Relaxed);
-            // A slot of the first second of all is never told from an empty one, and both hold what is true.
-            let (second, count) = (slot >> 32, slot & u64::from(u32::MAX));
-            (second < now && now - second <= 60).then_some(count)
-        };
-        self.0.begun.iter().filter_map(recent).sum()
-    }
-
     /// How many each node has had in the last minutes.
     pub fn minutes(&self) -> &Minutes {
         &self.0.minutes
@@ -252,14 +232,6 @@ impl Registry {
 
     fn since(&self) -> Duration {
         self.0.began.elapsed()
-    }
-
-    fn count(&self) {
-        let second = self.since().as_secs();
-        let place = usize::try_from(second).unwrap_or(0) % SECONDS;
-        let Some(slot) = self.0.begun.get(place) else { return };
-        let more = |slot: u64| Some(if slot >> 32 == second { slot + 1 } else { (second << 32) + 1 });
-        let _ = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 
     #[expect(clippy::indexing_slicing, reason = "a remainder is smaller than what it was divided by")]

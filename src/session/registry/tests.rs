@@ -87,29 +87,6 @@ fn many_threads_at_once_lose_nobody() {
     assert_eq!((registry.len(), port.sessions()), (0, 0));
 }
 
-#[tokio::test(start_paused = true)]
-async fn logins_are_counted_for_a_minute() {
-    let (registry, port) = (Registry::default(), port());
-    let second = Duration::from_secs(1);
-    assert_eq!(registry.begun_last_minute(), 0);
-    for number in 0..5 {
-        enter(&registry, &port, number);
-    }
-    assert_eq!(registry.begun_last_minute(), 0, "the running second is not over");
-    tokio::time::advance(second).await;
-    assert_eq!(registry.begun_last_minute(), 5);
-    tokio::time::advance(30 * second).await;
-    enter(&registry, &port, 6);
-    tokio::time::advance(29 * second).await;
-    assert_eq!(registry.begun_last_minute(), 6);
-    tokio::time::advance(second).await;
-    assert_eq!(registry.begun_last_minute(), 1, "the first ones are a minute ago");
-    tokio::time::advance(100 * second).await;
-    enter(&registry, &port, 7);
-    tokio::time::advance(second).await;
-    assert_eq!(registry.begun_last_minute(), 1, "nothing of the slot's old second");
-}
-
 struct Woken(std::sync::atomic::AtomicUsize);
 
 impl Wake for Woken {
