@@ -248,8 +248,9 @@ impl Listener {
                     self.spare.take_again();
                 }
                 Err(reason) => {
-                    // It comes and goes with each descriptor that is free for a moment.
-                    if let Some(untold) = context.limits.alarm("accept", Instant::now().into_std()) {
+                    // It comes and goes with each descriptor that is free for a moment. Each address and each reason is heard of.
+                    let kind = format!("accept {} {reason}", self.address);
+                    if let Some(untold) = context.limits.alarm(kind, Instant::now().into_std()) {
                         error!(address = %self.address, %reason, untold, "cannot accept; new connections wait");
                     }
                     sleep(EXHAUSTED_PAUSE).await;

@@ -20,14 +20,15 @@ const AT_ONCE: u32 = 10;
 /// What one costs beyond that.
 const INTERVAL: Duration = Duration::from_secs(6);
 
-/// Lines in the log about wrong tokens, of all networks together, in [`PERIOD`].
-const LINES: u32 = 6;
+/// Lines in the log about wrong tokens, of all networks together, in [`PERIOD`]; and as many about networks that must wait.
+const LINES: u32 = 5;
 const PERIOD: Duration = Duration::from_secs(60);
 
 /// The wrong tokens of all networks.
 pub(super) struct Guesses {
     networks: HashMap<IpNet, Guesser>,
-    alarm: Alarm,
+    /// One for those who may go on, and one for those who must wait: that a network must is not drowned by its wrong tokens.
+    alarms: [Alarm; 2],
 }
 
 struct Guesser {
@@ -46,7 +47,7 @@ pub(super) struct News {
 
 impl Default for Guesses {
     fn default() -> Self {
-        Self { networks: HashMap::new(), alarm: Alarm::new(LINES, PERIOD) }
+        Self { networks: HashMap::new(), alarms: [(); 2].map(|()| Alarm::new(LINES, PERIOD)) }
     }
 }
 
@@ -64,7 +65,9 @@ impl Guesses {
         guesser.pace.take(now, INTERVAL, AT_ONCE);
         guesser.last = now;
         let is_last = self.must_wait(network, now).is_some();
-        self.alarm.ring(now).map(|untold| News { untold, is_last })
+        let [wrong, last] = &mut self.alarms;
+        let alarm = if is_last { last } else { wrong };
+        alarm.ring(now).map(|untold| News { untold, is_last })
     }
 
     fn make_room(&mut self, network: IpNet, now: Instant) {
@@ -120,9 +123,10 @@ mod tests {
     fn the_operator_hears_of_few_and_how_many_there_were() {
         let (mut guesses, start) = (Guesses::default(), Instant::now());
         let told: Vec<_> = (0..100).filter_map(|_| guesses.wrong(network(1), start)).collect();
-        assert_eq!(told, [News { untold: 0, is_last: false }; LINES as usize]);
+        let news = |is_last| [News { untold: 0, is_last }; LINES as usize];
+        assert_eq!(told, [news(false), news(true)].concat(), "that it must wait is told however many there were");
         let later = guesses.wrong(network(1), start + PERIOD);
-        assert_eq!(later, Some(News { untold: 94, is_last: true }));
+        assert_eq!(later, Some(News { untold: 86, is_last: true }));
     }
 
     #[test]

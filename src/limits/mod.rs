@@ -11,6 +11,7 @@ mod guesses;
 mod network;
 mod sessions;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -83,7 +84,7 @@ struct Shared {
     sessions: Mutex<Sessions>,
     full: Mutex<Alarm>,
     network_full: Mutex<Alarm>,
-    kinds: Mutex<BTreeMap<&'static str, Alarm>>,
+    kinds: Mutex<BTreeMap<Cow<'static, str>, Alarm>>,
     blocked: Mutex<Alarm>,
     tally: Arc<metrics::Limits>,
 }
@@ -195,10 +196,11 @@ impl Limits {
     }
 
     /// Whether a line of the log may be written that many clients could cause, of which this kind is written once in ten
-    /// seconds. `Some`: yes, and it was not so often before. There are as many kinds as words for them in the code.
-    pub fn alarm(&self, kind: &'static str, now: Instant) -> Option<u64> {
+    /// seconds. `Some`: yes, and it was not so often before. Kinds are words of the code and of the configuration: whoever
+    /// calls this sees to it that nobody else chooses how many there are.
+    pub fn alarm(&self, kind: impl Into<Cow<'static, str>>, now: Instant) -> Option<u64> {
         let new = || Alarm::new(1, KIND_PERIOD);
-        let rung = lock(&self.0.kinds).entry(kind).or_insert_with(new).ring(now);
+        let rung = lock(&self.0.kinds).entry(kind.into()).or_insert_with(new).ring(now);
         self.told(rung)
     }
 

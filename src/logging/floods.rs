@@ -3,7 +3,8 @@
 //!
 //! It stands at the mouth of the log, so that no `warn!` anywhere can be forgotten. Not summed up are the lines that are a
 //! record: of each login and each session, of what operators do, of configurations. Whoever asks for `debug` gets it all.
-//! Lines are alike that come from one place in the code about one thing: a node, a server, a file, an address.
+//! Lines are alike that come from one place in the code about one thing: a node, a server, a file, an address. An error
+//! also is about its reason, and has room of its own: however many warnings there are, the first of its kind is written.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -24,8 +25,12 @@ const LINES: u32 = 5;
 /// Of the sums.
 pub(super) const PERIOD: Duration = Duration::from_secs(60);
 
-/// Kinds that are told apart; beyond, all of one place in the code are one kind.
+/// Kinds of warnings and lines below that are told apart; beyond, all of one place in the code are one kind.
 const KINDS_MAX: usize = 1024;
+
+/// The same of errors. What they are about stands in the configuration, their reasons are the system's, and no stranger
+/// chooses either: a site of some thousand islands does not come to it.
+const ERRORS_MAX: usize = 16 * 1024;
 
 /// Records, each line of which counts.
 pub(super) const RECORDS: [&str; 7] = [
@@ -40,13 +45,20 @@ pub(super) const RECORDS: [&str; 7] = [
 
 /// What lines can be about. Nothing that a stranger chooses, or he would choose how many kinds there are; networks that
 /// are blocked are few a minute (`limits`). The state that a node has come to is one, so that its last one is told.
-const SUBJECTS: [&str; 9] = ["address", "file", "host", "island", "network", "node", "protocol", "state", "url"];
+pub(super) const SUBJECTS: [&str; 9] =
+    ["address", "file", "host", "island", "network", "node", "protocol", "state", "url"];
 
 /// The keeper.
 pub(super) struct Floods {
-    kinds: Mutex<HashMap<(Identifier, String), Kind>>,
+    errors: Kinds,
+    others: Kinds,
     /// Whether failed logins are summed up too.
     sums_failures: AtomicBool,
+}
+
+struct Kinds {
+    most: usize,
+    kinds: Mutex<HashMap<(Identifier, String), Kind>>,
 }
 
 struct Kind {
@@ -84,7 +96,8 @@ pub(super) struct Sum {
 
 impl Floods {
     pub(super) fn new(failures: Failures) -> Self {
-        Self { kinds: Mutex::default(), sums_failures: AtomicBool::new(failures == Failures::Summary) }
+        let [errors, others] = [ERRORS_MAX, KINDS_MAX].map(|most| Kinds { most, kinds: Mutex::default() });
+        Self { errors, others, sums_failures: AtomicBool::new(failures == Failures::Summary) }
     }
 
     pub(super) fn set(&self, failures: Failures) {
@@ -106,9 +119,22 @@ impl Floods {
         if is_record && !seen.is_failed_login() {
             return true;
         }
-        let (now, mut kinds) = (now(), self.kinds());
-        let mut key = (metadata.callsite(), seen.about());
-        if kinds.len() >= KINDS_MAX && !kinds.contains_key(&key) {
+        let is_error = *metadata.level() == Level::ERROR;
+        let about = if is_error { seen.about_error(metadata.target()) } else { seen.about() };
+        let kinds = if is_error { &self.errors } else { &self.others };
+        kinds.admit((metadata.callsite(), about), seen, now())
+    }
+
+    /// What is due to be said. To be asked a few times in each [`PERIOD`].
+    pub(super) fn sums(&self, now: Instant) -> Vec<Sum> {
+        [&self.errors, &self.others].into_iter().flat_map(|kinds| kinds.sums(now)).collect()
+    }
+}
+
+impl Kinds {
+    fn admit(&self, mut key: (Identifier, String), seen: Seen, now: Instant) -> bool {
+        let mut kinds = self.kinds();
+        if kinds.len() >= self.most && !kinds.contains_key(&key) {
             key.1.clear();
         }
         let new = || Kind { alarm: Alarm::new(LINES, PERIOD), heard: now, line: seen.message.clone(), flood: None };
@@ -123,8 +149,7 @@ impl Floods {
         false
     }
 
-    /// What is due to be said. To be asked a few times in each [`PERIOD`].
-    pub(super) fn sums(&self, now: Instant) -> Vec<Sum> {
+    fn sums(&self, now: Instant) -> Vec<Sum> {
         let mut kinds = self.kinds();
         let sums = kinds.iter_mut().filter_map(|((_, about), kind)| kind.sum(about, now)).collect();
         // Such a one may be written as often as a new one.
@@ -184,6 +209,14 @@ impl Seen {
         let subjects = self.subjects.iter().map(|(name, value)| (*name, value));
         let words = outcome.into_iter().chain(subjects).map(|(name, value)| format!("{name}={value}"));
         words.collect::<Vec<_>>().join(" ")
+    }
+
+    /// The lines of a library may all come from one place in the code, and then their texts tell them apart.
+    fn about_error(&self, target: &str) -> String {
+        let text = if is_of(target, "mailferry") { &self.reason } else { &self.message };
+        let about = self.about();
+        let separator = if about.is_empty() || text.is_empty() { "" } else { ": " };
+        format!("{about}{separator}{text}")
     }
 
     fn value(&mut self, field: &Field, value: impl FnOnce() -> String) {

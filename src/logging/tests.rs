@@ -131,11 +131,10 @@ fn records_and_what_was_asked_for_are_never_left_out() {
     assert_eq!(Kept::new(Failures::Summary).written(records), 705, "the failed logins are summed up");
 }
 
-/// But for wrong tokens, which strangers cause.
-#[test]
-fn every_line_of_what_operators_do_comes_from_where_nothing_is_left_out() {
+/// The text of each file that is no test, with its target.
+fn sources() -> Vec<(String, String)> {
     let src = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let (mut folders, mut lines) = (vec![src.clone()], 0);
+    let (mut folders, mut sources) = (vec![src.clone()], Vec::new());
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -148,15 +147,75 @@ fn every_line_of_what_operators_do_comes_from_where_nothing_is_left_out() {
             }
             let file = path.strip_prefix(&src).unwrap().with_extension("");
             let target = format!("mailferry::{}", file.to_str().unwrap().replace('/', "::"));
-            let is_record = floods::RECORDS.iter().any(|record| floods::is_of(&target, record));
-            let text = std::fs::read_to_string(&path).unwrap();
-            for line in text.lines().filter(|line| line.contains("\"operator: ")) {
-                assert_eq!(is_record, !line.contains("wrong token"), "{target}: {}", line.trim());
-                lines += 1;
-            }
+            sources.push((target, std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+    sources
+}
+
+fn is_record(target: &str) -> bool {
+    floods::RECORDS.iter().any(|record| floods::is_of(target, record))
+}
+
+/// But for wrong tokens, which strangers cause.
+#[test]
+fn every_line_of_what_operators_do_comes_from_where_nothing_is_left_out() {
+    let mut lines = 0;
+    for (target, text) in sources() {
+        for line in text.lines().filter(|line| line.contains("\"operator: ")) {
+            assert_eq!(is_record(&target), !line.contains("wrong token"), "{target}: {}", line.trim());
+            lines += 1;
         }
     }
     assert!(lines > 10, "{lines}");
+}
+
+#[test]
+fn every_error_is_a_record_or_says_what_it_is_about() {
+    let mut errors = 0;
+    for (target, text) in sources() {
+        for fields in text.split(" error!(").skip(1).map(|rest| rest.split(");").next().unwrap()) {
+            let mut words = fields.split('"').next().unwrap().split(|letter: char| !letter.is_alphanumeric());
+            let is_about = words.any(|word| floods::SUBJECTS.contains(&word));
+            assert!(is_record(&target) || is_about, "{target}: error!({fields})");
+            errors += 1;
+        }
+    }
+    assert!(errors >= 5, "{errors}");
+}
+
+#[test]
+fn the_first_error_of_each_kind_is_written_whatever_else_is() {
+    let kept = Kept::new(Failures::Summary);
+    let warnings = || (0..5000).for_each(|host| warn!(target: "mailferry::net", host, "name cannot be resolved"));
+    kept.written(warnings);
+    let down = || {
+        for island in 0..3000 {
+            error!(target: "mailferry::session::signal", island, protocol = "imap", "island has no node in service");
+        }
+    };
+    assert_eq!(kept.written(down), 3000, "no warning takes an error's place");
+    let accept = |reason: &str, times: u32| {
+        for _ in 0..times {
+            error!(target: "mailferry::server", address = "192.0.2.1:143", reason, "cannot accept");
+        }
+    };
+    assert_eq!(kept.written(|| accept("too many open files", 100)), 5);
+    assert_eq!(kept.written(|| accept("out of memory", 1)), 1, "another reason is another error");
+    // All that a library tells by way of `log` comes from one place.
+    let library = |text: &str| error!(target: "log", "{text}");
+    assert_eq!(kept.written(|| (0..100).for_each(|_| library("one defect"))), 5);
+    assert_eq!(kept.written(|| library("another defect")), 1);
+    let mut about: Vec<String> = kept.after(60).into_iter().map(|sum| sum.about).filter(|it| !it.is_empty()).collect();
+    about.sort_unstable();
+    assert_eq!(about, ["address=192.0.2.1:143: too many open files", "one defect"]);
+}
+
+#[test]
+fn however_many_errors_there_are_memory_is_bounded() {
+    let kept = Kept::new(Failures::All);
+    let many = || (0..20_000).for_each(|island| error!(target: "mailferry::session::signal", island, "no node"));
+    assert_eq!(kept.written(many), 16 * 1024 + 5);
 }
 
 #[test]
