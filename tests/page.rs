@@ -267,6 +267,13 @@ async fn who_may_look_sees_all_and_orders_nothing() {
     let browser = shown(&running, READER).await;
     let _alice = running.log_in("alice").await;
     browser.until("document.querySelector('#f-sessions').innerText === '1'").await;
+    // The first login had the directory asked, the others do not.
+    browser.until("document.querySelector('#f-cache').innerText === '1 0 % hits'").await;
+    let _again = (running.log_in("alice").await, running.log_in("alice").await);
+    browser.until("document.querySelector('#f-cache').innerText === '1 66 % hits'").await;
+    browser
+        .until("document.querySelector('#directory').innerText.includes('3 in the last minute, 66 % from the cache')")
+        .await;
     browser.until("document.querySelector('#may').innerText === 'This token may look, and not order.'").await;
     assert_eq!(browser.get("document.querySelectorAll('.node button').length").await, json!(0));
     browser.until("document.querySelector('#kick').hidden").await;

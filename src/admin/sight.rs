@@ -42,6 +42,7 @@ impl Desk {
     pub(super) async fn status(&self) -> Status {
         let since = Duration::from_secs(self.context.run().into());
         let (users, capacity) = self.directory().cached().await;
+        let (lookups_last_minute, served_last_minute) = self.directory().lately();
         let (held, held_logins) = self.context.holds.count();
         let islands = self.islands();
         let brief = |island: &Island, in_service| IslandBrief {
@@ -69,7 +70,7 @@ impl Desk {
             held_logins,
             islands: islands.iter().map(|table| brief(&island(table), in_service(table))).collect(),
             directory: servers.collect(),
-            cache: Cache { users, capacity },
+            cache: Cache { users, capacity, lookups_last_minute, served_last_minute },
             rights: rights(),
         }
     }

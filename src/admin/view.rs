@@ -110,6 +110,10 @@ pub struct Cache {
     pub users: u64,
     /// Most of them.
     pub capacity: u64,
+    /// Look-ups of logins in the last minute.
+    pub lookups_last_minute: u64,
+    /// Of these, those for which the directory was not asked.
+    pub served_last_minute: u64,
 }
 
 /// `GET /v1/islands`

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::client::Asking;
 use super::print::{list, seconds, table};
-use crate::admin::view::Status;
+use crate::admin::view::{Cache, Status};
 
 pub(super) fn status(asking: &Asking) -> Result<ExitCode, ExitCode> {
     asking.get("/v1/status", &[], |status: Status| {
@@ -19,6 +19,7 @@ pub(super) fn status(asking: &Asking) -> Result<ExitCode, ExitCode> {
             ("sessions", status.sessions.to_string()),
             ("logins", format!("{} in the last minute ({per_second:.1}/s)", status.logins_last_minute)),
             ("cache", format!("{} of {} users", status.cache.users, status.cache.capacity)),
+            ("look-ups", lookups(&status.cache)),
             ("user", status.rights.user),
             ("files", status.rights.files),
             ("calls", status.rights.calls),
@@ -39,4 +40,11 @@ pub(super) fn status(asking: &Asking) -> Result<ExitCode, ExitCode> {
         };
         table(["ISLAND", "NODES IN SERVICE", "SESSIONS"], status.islands.into_iter().map(row).collect());
     })
+}
+
+/// The cache's at most, so that nobody reads 100 % while the directory is asked.
+fn lookups(cache: &Cache) -> String {
+    let Cache { lookups_last_minute: all, served_last_minute: served, .. } = *cache;
+    let hits = (served * 100).checked_div(all).map_or_else(String::new, |rate| format!(", {rate} % from the cache"));
+    format!("{all} in the last minute{hits}")
 }

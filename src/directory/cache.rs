@@ -134,13 +134,13 @@ impl Cache {
         if let Some(known) = self.routes.get(user.as_bytes()).await {
             let age = self.age(&known, now);
             if u64::from(known.edition) == edition && age < lifetimes.ttl {
-                self.tally.hits.count();
+                self.count(&self.tally.hits, true);
                 return Ok(Located { route: known.route, found: Found::Cached { age } });
             }
         }
         let believed = move |heard: &Heard| lifetimes.cover(heard, now, edition);
         if let Some(heard) = self.heard.get(user).await.filter(believed) {
-            if heard.outcome.is_ok() { &self.tally.hits } else { &self.tally.negative }.count();
+            self.count(if heard.outcome.is_ok() { &self.tally.hits } else { &self.tally.negative }, true);
             return heard.outcome.map(|said| located(&said, Found::Cached { age: now - heard.at }));
         }
         let heard = match self.fly(user, now, edition, false, believed, ask).await {
@@ -148,7 +148,7 @@ impl Cache {
             heard => heard,
         };
         let is_stale = matches!(heard, Ok(Located { found: Found::Stale { .. }, .. }));
-        if is_stale { &self.tally.stale } else { &self.tally.misses }.count();
+        self.count(if is_stale { &self.tally.stale } else { &self.tally.misses }, false);
         heard
     }
 
@@ -312,6 +312,21 @@ impl Cache {
 
     pub(super) fn tally(&self) -> &metrics::Cache {
         &self.tally
+    }
+
+    /// Look-ups of the last minute, and those of them for which the directory was not asked.
+    pub(super) fn lately(&self) -> (u64, u64) {
+        let now = self.began.elapsed();
+        (self.tally.lookups.last_minute(now), self.tally.served.last_minute(now))
+    }
+
+    fn count(&self, result: &metrics::Counter, has_served: bool) {
+        let now = self.began.elapsed();
+        result.count();
+        self.tally.lookups.count(now);
+        if has_served {
+            self.tally.served.count(now);
+        }
     }
 
     /// Names whose route has this login, in whatever case. Looks at every route, and blocks meanwhile.

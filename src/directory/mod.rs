@@ -178,6 +178,12 @@ impl Directory {
         self.cache.filling().await
     }
 
+    /// Look-ups of the last minute, doubts not counted, and those of them that the cache answered by itself; both without
+    /// the running second.
+    pub fn lately(&self) -> (u64, u64) {
+        self.cache.lately()
+    }
+
     /// Forgets what the cache has of a user, or of all. Says whether there was anything.
     pub async fn flush(&self, user: Option<&UserName>) -> bool {
         self.cache.flush(user).await

@@ -1,7 +1,7 @@
 //! What is counted while mailferry runs, and how it is written down for Prometheus.
 //!
 //! `words` are the closed lists that labels are made of, `tally` has the counters of each part, `families` says what each
-//! number means, `page` writes them down. Nothing here knows the parts: each has its tally and counts in it, and
+//! number means, `page` writes them down; `lately` is for those who show the last minute. Nothing here knows the parts: each has its tally and counts in it, and
 //! whoever answers `/metrics` (admin/metrics.rs) looks into all of them.
 //!
 //! No library. Most numbers exist anyway (sessions, states of nodes, the cache), and are read when somebody asks; the rest
@@ -12,10 +12,12 @@
 //! A label is a word of ours or a name of the configuration: never a user, a client's address, or what a peer said.
 
 pub mod families;
+mod lately;
 mod page;
 mod tally;
 mod words;
 
+pub use lately::Lately;
 pub use page::{Format, Page, Samples};
 pub use tally::{Cache, DirectoryServer, Done, Island, Limit, Limits, Logins, NodePort, Upkeep};
 pub(crate) use words::words;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::words::{ByWord, Outcome, Stage, words};
-use super::{Counter, Histogram};
+use super::{Counter, Histogram, Lately};
 use crate::names::Protocol;
 
 words! {
@@ -130,6 +130,10 @@ pub struct Cache {
     pub misses: Counter,
     /// The directory was asked although there was a route: has the user been moved?
     pub doubts: Counter,
+    /// All of these but doubts, for the status page.
+    pub lookups: Lately,
+    /// Of these, those for which the directory was not asked.
+    pub served: Lately,
 }
 
 /// Of a server of the directory.

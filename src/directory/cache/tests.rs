@@ -103,6 +103,30 @@ async fn a_route_is_believed_for_its_lifetime_and_asked_again_afterwards() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn look_ups_of_the_last_minute_are_told_with_those_that_needed_no_directory() {
+    let (cache, script) = (Cache::new(&SETTINGS), Script::new(island("a")));
+    assert_eq!(cache.lately(), (0, 0));
+    for _ in 0..4 {
+        locate(&cache, &script).await;
+    }
+    afresh(&cache, &script).await;
+    assert_eq!(cache.lately(), (0, 0), "of the running second");
+    advance(seconds(1)).await;
+    assert_eq!(cache.lately(), (4, 3), "a doubt is no look-up");
+    let cache = cache.succeed(&Settings { ttl: seconds(1), ..SETTINGS });
+    assert_eq!(cache.lately(), (4, 3), "also behind a reload");
+    script.now_says(down());
+    assert_eq!(locate(&cache, &script).await, "a stale 1");
+    script.now_says(Err(LookupError::NotFound));
+    locate(&cache, &script).await;
+    locate(&cache, &script).await;
+    advance(seconds(1)).await;
+    assert_eq!(cache.lately(), (7, 4), "\"no such user\" was believed once");
+    advance(seconds(59)).await;
+    assert_eq!(cache.lately(), (3, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_such_user_is_believed_for_less_long() {
     let (cache, script) = (Cache::new(&SETTINGS), Script::new(Err(LookupError::NotFound)));
     assert_eq!(locate(&cache, &script).await, "no such user");

@@ -25,7 +25,7 @@ async fn status_shows_the_whole_on_one_screen() {
     for head in ["user        ", "files       ", "calls       "] {
         assert!(out.contains(head), "{head:?} is not in\n{out}");
     }
-    assert!(out.contains("since       2") && out.contains("logins      "), "{out}");
+    assert!(out.contains("since       2") && out.contains("logins      ") && out.contains("look-ups    "), "{out}");
     assert!(out.contains("users  available\n") && !out.contains("\x1b"), "{out}");
     let json = running.command(&["status", "--json"]).await.json();
     assert_eq!((&json["sessions"], &json["islands"][1]["name"]), (&2.into(), &"b".into()));
