@@ -17,13 +17,8 @@
 #
 # Status 1: a measurement went wrong, and is not in the tables. 2: nothing could be measured.
 set -euo pipefail
-PATH=$PATH:/usr/sbin:/sbin
-BENCHES=$(cd "$(dirname "$0")" && pwd)
-PEERS_FOLDER=$BENCHES/peers
-# shellcheck source=benches/peers/start.sh
-. "$PEERS_FOLDER/start.sh"
-# shellcheck source=benches/peers/network.sh
-. "$PEERS_FOLDER/network.sh"
+# shellcheck source=benches/peers/begin.sh
+. "$(dirname "$0")/peers/begin.sh"
 
 USERS=1000
 PRINT=no ROUNDS=3 WORKS=hold,logins,pop3,alone,bulk,noop PEERS=haproxy,nginx,dovecot,perdition
@@ -36,13 +31,8 @@ STATUS=0
 main() {
     arguments "$@"
     check_packages
-    build
-    own_network "$0" "$@"
-    FOLDER=$(mktemp -d /tmp/mailferry-benches.XXXXXXXX)
+    set_out "$@"
     chmod 711 "$FOLDER" # Dovecot's own users have to get to their sockets
-    trap leave EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM HUP
     start_node "$USERS"
     if has hold; then hold_sessions; fi
     if has logins || has pop3 || has alone || has bulk || has noop; then
@@ -241,19 +231,6 @@ publish() {
         !skip { print }
     ' "$page" >"$FOLDER/page"
     cat "$FOLDER/page" >"$page"
-}
-
-leave() {
-    local status=$?
-    trap '' INT TERM HUP
-    stop_all
-    rm -rf "$FOLDER"
-    exit "$status"
-}
-
-fail() {
-    echo "compare: $1" >&2
-    exit 2
 }
 
 main "$@"

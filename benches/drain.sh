@@ -8,25 +8,15 @@
 # Builds with --release, unless MAILFERRY and LOADGEN name programs, with whole paths. Status 1: sessions were cut. 2: nothing
 # could be measured.
 set -euo pipefail
-PATH=$PATH:/usr/sbin:/sbin
-BENCHES=$(cd "$(dirname "$0")" && pwd)
-PEERS_FOLDER=$BENCHES/peers
-# shellcheck source=benches/peers/start.sh
-. "$PEERS_FOLDER/start.sh"
-# shellcheck source=benches/peers/network.sh
-. "$PEERS_FOLDER/network.sh"
+# shellcheck source=benches/peers/begin.sh
+. "$(dirname "$0")/peers/begin.sh"
 
 SESSIONS_HELD=${SESSIONS_HELD:-1000} OVER=${OVER:-20s}
 USERS=1000 PATIENCE=${PATIENCE:-300} # seconds
 
 main() {
     local status=0
-    build
-    own_network "$0" "$@"
-    FOLDER=$(mktemp -d /tmp/mailferry-drain.XXXXXXXX)
-    trap leave EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM HUP
+    set_out "$@"
     write_template
     start_node "$USERS"
     echo "| $SESSIONS_HELD sessions in IDLE, TLS, over $OVER | ended in order | cut | from the order to the last end, s | most in one second | exit code |"
@@ -103,20 +93,6 @@ wait_for() { # wait_for WHAT COMMAND…
         if ((tries-- == 0)); then fail "$what: not within $PATIENCE s"; fi
         sleep 0.25
     done
-}
-
-leave() {
-    local status=$?
-    trap '' INT TERM HUP
-    stop_all
-    rm -rf "$FOLDER"
-    exit "$status"
-}
-
-fail() {
-    echo "drain: $1" >&2
-    if [ -e "${OUTPUT-}" ]; then tail -n 5 "$OUTPUT" >&2; fi
-    exit 2
 }
 
 main "$@"

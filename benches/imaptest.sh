@@ -21,13 +21,8 @@
 #   gcc -std=gnu99 -O1 -w -DHAVE_CONFIG_H -I/usr/include/dovecot *.c -o imaptest \
 #       -L/usr/lib/dovecot -ldovecot -lssl -lcrypto -lm -Wl,-rpath,/usr/lib/dovecot
 set -euo pipefail
-PATH=$PATH:/usr/sbin:/sbin
-BENCHES=$(cd "$(dirname "$0")" && pwd)
-PEERS_FOLDER=$BENCHES/peers
-# shellcheck source=benches/peers/start.sh
-. "$PEERS_FOLDER/start.sh"
-# shellcheck source=benches/peers/network.sh
-. "$PEERS_FOLDER/network.sh"
+# shellcheck source=benches/peers/begin.sh
+. "$(dirname "$0")/peers/begin.sh"
 
 IMAPTEST=${IMAPTEST:-imaptest}
 SECONDS_EACH=${SECONDS_EACH:-20} CLIENTS=${CLIENTS:-20} ROUNDS=${ROUNDS:-2}
@@ -37,13 +32,8 @@ main() {
     local round where worse=0
     if ! command -v "$IMAPTEST" >/dev/null; then fail "no imaptest on PATH; the head of this script says where to get it"; fi
     if [ -n "$(packages dovecot)" ]; then fail "please install dovecot-imapd"; fi
-    build
-    own_network "$0" "$@"
-    FOLDER=$(mktemp -d /tmp/mailferry-imaptest.XXXXXXXX)
+    set_out "$@"
     chmod 711 "$FOLDER"
-    trap leave EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM HUP
     prepare
     echo "$NETWORK:"
     echo
@@ -109,19 +99,6 @@ total() {
     awk '/^Totals:/ { below = 1 }
         below && /^[ 0-9]+$/ && NF > 5 { sum = 0; for (i = 1; i <= NF; i++) sum += $i; last = sum }
         END { if (last) print last }'
-}
-
-leave() {
-    local status=$?
-    trap '' INT TERM HUP
-    stop_all
-    rm -rf "$FOLDER"
-    exit "$status"
-}
-
-fail() {
-    echo "imaptest: $1" >&2
-    exit 2
 }
 
 main "$@"

@@ -11,13 +11,8 @@
 #
 # Status 1: some session was not alive. 2: nothing could be measured.
 set -euo pipefail
-PATH=$PATH:/usr/sbin:/sbin
-BENCHES=$(cd "$(dirname "$0")" && pwd)
-PEERS_FOLDER=$BENCHES/peers
-# shellcheck source=benches/peers/start.sh
-. "$PEERS_FOLDER/start.sh"
-# shellcheck source=benches/peers/network.sh
-. "$PEERS_FOLDER/network.sh"
+# shellcheck source=benches/peers/begin.sh
+. "$(dirname "$0")/peers/begin.sh"
 
 PROCESSES=${PROCESSES:-5} SESSIONS_EACH=${SESSIONS_EACH:-8000} HELD_FOR=${HELD_FOR:-5m}
 SETTLE=5s USERS=1000
@@ -26,12 +21,7 @@ main() {
     local status=0
     # A mailferry wants eleven descriptors for five sessions.
     if ((SESSIONS_EACH > DESCRIPTORS * 5 / 11)); then fail "$DESCRIPTORS descriptors are too few for $SESSIONS_EACH sessions"; fi
-    build
-    own_network "$0" "$@"
-    TOP=$(mktemp -d /tmp/mailferry-many.XXXXXXXX)
-    trap leave EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM HUP
+    set_out "$@"
     local number
     for ((number = 1; number <= PROCESSES; number++)); do
         FOLDER=$TOP/$number HOST=127.0.0.$((number + 1))
@@ -91,18 +81,9 @@ figure() { # figure NAME [SESSIONS]
         "$FOLDER/figures"
 }
 
-leave() {
-    local status=$? pid
-    trap '' INT TERM HUP
+clear_up() {
+    local pid
     for pid in "${HOLDERS[@]}" ${WATCHER-}; do kill "$pid" 2>/dev/null || true; done
-    stop_all
-    rm -rf "$TOP"
-    exit "$status"
-}
-
-fail() {
-    echo "many: $1" >&2
-    exit 2
 }
 
 main "$@"

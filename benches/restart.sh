@@ -14,13 +14,8 @@
 # Status 1: a login was lost that should not have been: any of reload, take-over and passed, one that was refused of crash.
 # 2: nothing could be measured.
 set -euo pipefail
-PATH=$PATH:/usr/sbin:/sbin
-BENCHES=$(cd "$(dirname "$0")" && pwd)
-PEERS_FOLDER=$BENCHES/peers
-# shellcheck source=benches/peers/start.sh
-. "$PEERS_FOLDER/start.sh"
-# shellcheck source=benches/peers/network.sh
-. "$PEERS_FOLDER/network.sh"
+# shellcheck source=benches/peers/begin.sh
+. "$(dirname "$0")/peers/begin.sh"
 
 LENGTH=${LENGTH:-30} RATE=${RATE:-500} RESTARTS=${RESTARTS:-5} WAYS=${WAYS:-reload take-over passed crash plain}
 USERS=1000
@@ -29,12 +24,7 @@ main() {
     local way status=0
     if [ $# -gt 0 ] || [ -n "${LENGTH//[0-9]/}${RATE//[0-9]/}${RESTARTS//[0-9]/}" ]; then usage; fi
     if ! command -v python3 >/dev/null; then fail "python3 is missing: it holds the sockets of passed and crash"; fi
-    build
-    own_network "$0" "$@"
-    TOP=$(mktemp -d /tmp/mailferry-restart.XXXXXXXX)
-    trap leave EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM HUP
+    set_out "$@"
     for way in $WAYS; do
         FOLDER=$TOP/$way
         mkdir "$FOLDER"
@@ -54,18 +44,8 @@ usage() {
     exit 64
 }
 
-fail() {
-    echo "$0: $1" >&2
-    exit 2
-}
-
-leave() {
-    stop_everything
-    if [ -z "${KEEP-}" ]; then rm -rf "$TOP"; fi
-}
-
-# Whoever holds the sockets first, for he starts the next one.
-stop_everything() {
+# Whoever holds the sockets goes first, for he starts the next one.
+clear_up() {
     local pid
     stop_all
     while read -r pid; do kill -KILL "$pid" 2>/dev/null || true; done < <(cat "$TOP"/*/pids 2>/dev/null)
@@ -87,7 +67,7 @@ storm() { # storm WAY
     done
     wait "$load" || [ $? -eq 1 ] || fail "loadgen could not measure"
     row "$way" "$restarts" >"$FOLDER/row"
-    stop_everything
+    clear_up
     if ! judge "$way"; then
         grep -o '"stage":"[^"]*","words":"[^"]*"' "$FOLDER/json" | sort | uniq -c | sort -rn | head -n 10 >&2
         return 1

@@ -11,13 +11,8 @@
 #
 # Status 1: something went wrong for a client, or more is held than at the base. 2: nothing could be measured.
 set -euo pipefail
-PATH=$PATH:/usr/sbin:/sbin
-BENCHES=$(cd "$(dirname "$0")" && pwd)
-PEERS_FOLDER=$BENCHES/peers
-# shellcheck source=benches/peers/start.sh
-. "$PEERS_FOLDER/start.sh"
-# shellcheck source=benches/peers/network.sh
-. "$PEERS_FOLDER/network.sh"
+# shellcheck source=benches/peers/begin.sh
+. "$(dirname "$0")/peers/begin.sh"
 
 LENGTH=${1:-30m}
 PAUSE=2m WARM_UP=2m USERS=1000 CLIENTS=64
@@ -28,12 +23,7 @@ main() {
     if [ $# -gt 1 ] || [[ $LENGTH != [0-9]* ]]; then usage; fi
     if [[ $LENGTH == *s ]]; then PAUSE=12s WARM_UP=$LENGTH SLACK=1000000; fi # memory says nothing yet
     if [ -n "${NICE-}" ] && [ -z "${NETWORK-}" ]; then renice -n "$NICE" $$ >/dev/null; fi
-    build
-    own_network "$0" "$@"
-    FOLDER=$(mktemp -d /tmp/mailferry-soak.XXXXXXXX)
-    trap leave EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM HUP
+    set_out "$@"
     start_node "$USERS"
     start mailferry
     doors=(--door "imap:off:localhost:${PLAIN[mailferry]}" --door "pop3:off:localhost:${POP3[mailferry]}"
@@ -66,19 +56,6 @@ rows() {
 
 figure() { # figure NAME
     awk -F '\t' -v name="$1" '$3 == name { printf "%.0f", $5 }' "$FOLDER/figures"
-}
-
-leave() {
-    local status=$?
-    trap '' INT TERM HUP
-    stop_all
-    rm -rf "$FOLDER"
-    exit "$status"
-}
-
-fail() {
-    echo "soak: $1" >&2
-    exit 2
 }
 
 main "$@"
