@@ -29,6 +29,7 @@ mod program;
 mod proxy;
 mod reload;
 mod resources;
+mod said;
 mod sasl;
 mod secrets;
 mod site;

@@ -6,7 +6,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitStatus;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::DEADLINE;
 use crate::program::{Program, Started};
+use crate::said::Log;
 use crate::site::certificate;
 
 /// Which listener.
@@ -29,7 +30,7 @@ pub struct Process {
     started: Started,
     addresses: Vec<SocketAddr>,
     tls: Arc<rustls::ClientConfig>,
-    log: Arc<Mutex<Vec<String>>>,
+    log: Log,
     dir: TempDir,
 }
 
@@ -86,9 +87,7 @@ impl Process {
         let mut program = Program::through("sh", &["-c", &limits]).arg("run").arg("--config");
         program = program.arg(dir.path().join("proxy.toml"));
         program = environment.iter().fold(program, |program, (name, value)| program.env(name, value));
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let page = Arc::clone(&log);
-        let started = program.start(move |line| page.lock().unwrap().push(line));
+        let (started, log) = Log::of(|line| program.start(line));
         let tls = mailferry::net::tls::client_config(roots).unwrap();
         let mut process = Self { started, addresses: Vec::new(), tls, log, dir };
         process.logged(&["\"message\":\"ready\""]).await;
@@ -136,14 +135,7 @@ impl Process {
 
     /// Waits for its end, and says with which code it was.
     pub async fn exit_code(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + DEADLINE * 3;
-        loop {
-            if let Some(status) = self.started.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(Instant::now() < deadline, "it does not end: {:?}", self.log.lock().unwrap());
-            sleep(Duration::from_millis(10)).await;
-        }
+        self.log.until_its_end(&mut self.started.child).await.code()
     }
 
     /// Stops it as the system does, and waits until it has.
@@ -190,20 +182,12 @@ impl Process {
 
     /// The lines of its log that hold all of these, up to now.
     pub fn lines(&self, parts: &[&str]) -> Vec<String> {
-        let log = self.log.lock().unwrap();
-        log.iter().filter(|line| parts.iter().all(|part| line.contains(part))).cloned().collect()
+        self.log.lines(parts)
     }
 
     /// The first such line, as soon as it is there.
     pub async fn logged(&self, parts: &[&str]) -> String {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            if let Some(line) = self.lines(parts).into_iter().next() {
-                return line;
-            }
-            assert!(Instant::now() < deadline, "no line with {parts:?} in {:?}", self.log.lock().unwrap());
-            sleep(Duration::from_millis(10)).await;
-        }
+        self.log.line(parts).await
     }
 
     /// Memory that it holds, in octets, as soon as it does not become more.

@@ -4,19 +4,17 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::process::ExitStatus;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
 
-use crate::client::{Client, DEADLINE};
+use crate::client::Client;
 use crate::node::FakeNode;
 use crate::program::Started;
 pub(crate) use crate::program::{Done, Program};
+use crate::said::Log;
 
 /// The folder of a site, which outlives its process.
 pub struct Folder(TempDir);
@@ -65,10 +63,8 @@ impl Folder {
     }
 
     fn start(&self) -> (Started, Log) {
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let page = Arc::clone(&log);
         let program = Program::new(["run", "--config"]).arg(self.path("proxy.toml"));
-        (program.start(move |line| page.lock().unwrap().push(line)), Log(log))
+        Log::of(|line| program.start(line))
     }
 
     /// A mailferry that serves.
@@ -85,7 +81,7 @@ impl Folder {
     pub async fn fail(&self) -> (Option<i32>, String) {
         let (started, log) = self.start();
         let mut running = Running { folder: self, started, log, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
-        let status = ended(&mut running.started.child).await;
+        let status = running.log.until_its_end(&mut running.started.child).await;
         running.log.line(&[""]).await;
         (status.code(), running.log.lines(&[]).join("\n"))
     }
@@ -99,35 +95,6 @@ impl Folder {
 /// Runs a command to its end, beside the nodes of this process.
 pub async fn done(program: Program) -> Done {
     spawn_blocking(move || program.run()).await.unwrap()
-}
-
-/// What a process logs.
-#[derive(Clone)]
-pub struct Log(Arc<Mutex<Vec<String>>>);
-
-impl Log {
-    pub fn lines(&self, parts: &[&str]) -> Vec<String> {
-        let log = self.0.lock().unwrap();
-        log.iter().filter(|line| parts.iter().all(|part| line.contains(part))).cloned().collect()
-    }
-
-    /// The first such line, as soon as it is there.
-    pub async fn line(&self, parts: &[&str]) -> String {
-        self.many(parts, 1).await.remove(0)
-    }
-
-    /// All such lines, as soon as there are so many.
-    pub async fn many(&self, parts: &[&str], count: usize) -> Vec<String> {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            let lines = self.lines(parts);
-            if lines.len() >= count {
-                return lines;
-            }
-            assert!(Instant::now() < deadline, "not {count} lines with {parts:?} in {:?}", self.0.lock().unwrap());
-            sleep(Duration::from_millis(10)).await;
-        }
-    }
 }
 
 /// A mailferry that serves. Dropping it kills it.
@@ -163,24 +130,13 @@ impl Running<'_> {
     /// Lets it stop as an init system does.
     pub async fn stop(mut self) -> ExitStatus {
         kill_process(Pid::from_raw(self.started.child.id() as i32).unwrap(), Signal::TERM).unwrap();
-        ended(&mut self.started.child).await
+        self.log.until_its_end(&mut self.started.child).await
     }
 
     /// Ends it with nothing said and nothing tidied up.
     pub async fn kill(mut self) {
         self.started.child.kill().unwrap();
-        ended(&mut self.started.child).await;
-    }
-}
-
-async fn ended(child: &mut Child) -> ExitStatus {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        assert!(Instant::now() < deadline, "the process does not end");
-        sleep(Duration::from_millis(10)).await;
+        self.log.until_its_end(&mut self.started.child).await;
     }
 }
 

@@ -7,16 +7,14 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
 
-use crate::client::{Client, DEADLINE};
+use crate::client::Client;
 use crate::program::{self, Started};
+use crate::said::Log;
 
 /// Addresses of loopback that nobody else has: a port that is free there stays so.
 static NEXT: AtomicU16 = AtomicU16::new(1);
@@ -137,7 +135,7 @@ pub fn listener(address: SocketAddr) -> String {
 /// A mailferry. Dropping it kills it.
 pub struct Program {
     started: Started,
-    log: Arc<Mutex<Vec<String>>>,
+    log: Log,
 }
 
 impl Program {
@@ -146,9 +144,7 @@ impl Program {
     }
 
     fn of(start: impl FnOnce(Box<dyn FnMut(String) + Send>) -> Started) -> Self {
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let page = Arc::clone(&log);
-        let started = start(Box::new(move |line| page.lock().unwrap().push(line)));
+        let (started, log) = Log::of(start);
         Self { started, log }
     }
 
@@ -163,20 +159,12 @@ impl Program {
 
     /// The lines of its log that hold all of these, up to now.
     pub fn lines(&self, parts: &[&str]) -> Vec<String> {
-        let log = self.log.lock().unwrap();
-        log.iter().filter(|line| parts.iter().all(|part| line.contains(part))).cloned().collect()
+        self.log.lines(parts)
     }
 
     /// The first such line, as soon as it is there.
     pub async fn logged(&self, parts: &[&str]) -> String {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            if let Some(line) = self.lines(parts).into_iter().next() {
-                return line;
-            }
-            assert!(Instant::now() < deadline, "no line with {parts:?} in {:?}", self.log.lock().unwrap());
-            sleep(Duration::from_millis(10)).await;
-        }
+        self.log.line(parts).await
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -185,13 +173,7 @@ impl Program {
 
     /// How it ended, and all that it said.
     pub async fn ended(mut self) -> (ExitStatus, String) {
-        let deadline = Instant::now() + DEADLINE * 3;
-        loop {
-            if let Some(status) = self.started.child.try_wait().unwrap() {
-                return (status, self.lines(&[]).join("\n"));
-            }
-            assert!(Instant::now() < deadline, "it does not end: {:?}", self.log.lock().unwrap());
-            sleep(Duration::from_millis(10)).await;
-        }
+        let status = self.log.until_its_end(&mut self.started.child).await;
+        (status, self.lines(&[]).join("\n"))
     }
 }
