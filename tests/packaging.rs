@@ -6,6 +6,8 @@
 
 #[path = "program/mod.rs"]
 mod program;
+#[path = "packaging/scripts.rs"]
+mod scripts;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -170,6 +172,48 @@ fn the_package_makes_the_user_of_the_unit_and_leaves_the_configuration_alone() {
         assert!(Path::new(from).exists(), "{from}");
     }
     assert!(assets.iter().any(|(from, to)| from == "proxy.toml.example" && to.ends_with("examples/proxy.toml")));
+}
+
+/// A page of the package finds what it links to, and a unit its pages.
+#[test]
+fn what_the_packages_pages_link_to_is_in_the_package() {
+    let doc = Path::new("usr/share/doc/mailferry");
+    let mut installed = BTreeMap::new();
+    for (from, to) in assets().into_iter().filter(|(from, to)| to.starts_with("usr/share/doc/") && !from.ends_with('/'))
+    {
+        let (folder, name) = from.rsplit_once('/').unwrap_or((".", &from));
+        let of_tree = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let is_it = |file: &String| match name.split_once('*') {
+            Some((start, end)) => file.starts_with(start) && file.ends_with(end),
+            None => file == name,
+        };
+        for file in of_tree.filter(is_it) {
+            let at = if to.ends_with('/') { Path::new(&to).join(&file) } else { to.clone().into() };
+            installed.insert(at, Path::new(folder).join(file));
+        }
+    }
+    // This one goes by its name in Debian.
+    let example = (doc.join("examples/proxy.toml"), doc.join("proxy.toml.example"));
+    installed.insert(example.1, installed[&example.0].clone());
+    let mut links = 0;
+    for (at, source) in installed.iter().filter(|(at, _)| at.extension().is_some_and(|kind| kind == "md")) {
+        let text = fs::read_to_string(source).unwrap();
+        for link in text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap()) {
+            let file = at.parent().unwrap().join(link);
+            let file = file.to_str().unwrap().replace("/docs/../", "/");
+            let is_of_the_tree_alone = at.starts_with(doc.join("README.md")) && !link.starts_with("docs/");
+            let is_there = link.is_empty() || link.contains("://") || installed.contains_key(Path::new(&file));
+            assert!(is_there || is_of_the_tree_alone, "{}: {link} is not in the package", at.display());
+            links += usize::from(!link.is_empty());
+        }
+    }
+    assert!(links > 50, "{links}");
+    for unit in [SERVICE, SOCKET] {
+        for page in keys(unit)["Unit.Documentation"].iter().flat_map(|pages| pages.split(' ')) {
+            let page = page.strip_prefix("file:///").unwrap();
+            assert!(installed.contains_key(Path::new(page)), "{unit}: {page}");
+        }
+    }
 }
 
 /// The instructions of the Dockerfile's last stage, lines that go on joined.
