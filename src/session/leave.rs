@@ -1,8 +1,8 @@
 //! How the sessions of the relay go when mailferry stops: those first in which nothing has been under way for longest,
 //! evenly over the time.
 //!
-//! No session has a clock of its own for this: the registry is looked at, four times a second. Whether a session can go
-//! is the relay's to decide.
+//! No session has a clock of its own for this: the registry is looked at, four times a second. Who is quiet, `quiet.rs`
+//! knows; whether a session can go is the relay's to decide.
 
 use std::cmp::Reverse;
 use std::sync::{Arc, Weak};
@@ -11,19 +11,16 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::registry::{Registry, Session};
-use super::relay::CALM;
 use super::spread::Spread;
 
 /// How often it is looked which sessions may end.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// The longest that nothing must have been under way; see [`calm`].
-const CALM_MOST: Duration = Duration::from_secs(5);
-
 /// Lets quiet sessions go, evenly over nine tenths of the time; the last tenth is for those that are late to be quiet.
 /// Never returns.
 pub async fn let_go(registry: &Registry, time: Duration) {
-    let (began, before, calm) = (Instant::now(), registry.ends().all(), calm(time));
+    let (began, before) = (Instant::now(), registry.ends().all());
+    registry.calm().for_stop(time);
     loop {
         let now = Instant::now();
         let gone = usize::try_from(registry.ends().all() - before).unwrap_or(usize::MAX);
@@ -31,19 +28,19 @@ pub async fn let_go(registry: &Registry, time: Duration) {
         // Nobody is looked at where nobody is due.
         let due = spread.due(now - began).saturating_sub(gone);
         if due > 0 {
-            let_some_go(registry, due, now, calm).await;
+            let_some_go(registry, due, now).await;
         }
         sleep(LOOK).await;
     }
 }
 
 /// So many are to be on their way: those that are already, and those that have been quiet for longest.
-async fn let_some_go(registry: &Registry, due: usize, now: Instant, calm: Duration) {
+async fn let_some_go(registry: &Registry, due: usize, now: Instant) {
     let (mut going, mut quiet) = (0, Vec::<(Duration, Weak<Session>)>::new());
     let look = registry.look(|session| {
         if session.is_leaving() {
             going += 1;
-        } else if let Some(rest) = session.at_rest(now).filter(|rest| *rest >= calm) {
+        } else if let Some(rest) = session.at_rest(now).filter(|rest| registry.calm().is_over(*rest)) {
             quiet.push((rest, Arc::downgrade(session)));
         }
     });
@@ -58,12 +55,6 @@ fn longest_first<T>(quiet: &mut [(Duration, T)], count: usize) {
     if count > 0 && count < quiet.len() {
         quiet.select_nth_unstable_by_key(count, |(rest, _)| Reverse(*rest));
     }
-}
-
-/// For how long nothing may have been under way in a session that may go. The octets tell whether a line was over and
-/// answered, and not whether that was all: a longer silence does.
-fn calm(time: Duration) -> Duration {
-    (time / 4).clamp(CALM, CALM_MOST)
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub mod minutes;
 mod origin;
 mod patience;
 mod preface;
+mod quiet;
 mod race;
 pub mod recent;
 mod record;

@@ -8,7 +8,7 @@ mod shard;
 mod walk;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -21,6 +21,7 @@ pub use self::walk::Walk;
 pub(crate) use self::walk::crowd;
 use super::frequent::{Busiest, Frequent};
 use super::minutes::Minutes;
+use super::quiet::{Calm, Stirred};
 use super::recent::Recent;
 use super::tally::Tally;
 use crate::names::{SessionId, UserName};
@@ -38,12 +39,6 @@ const LEAVING: u8 = 2;
 /// The session is to end.
 const ENDING: u8 = 3;
 
-/// Of [`Session::stirred`]: nothing is under way since then. The rest is a time in [`TICK`]s, enough for six years.
-const AT_REST: u32 = 1 << 31;
-
-/// How exactly it is known since when a session is at rest.
-const TICK: Duration = Duration::from_millis(100);
-
 /// All sessions in the relay. Clones share everything.
 #[derive(Clone)]
 pub struct Registry(Arc<Shared>);
@@ -56,6 +51,7 @@ struct Shared {
     ended: [AtomicU64; 3],
     minutes: Minutes,
     recent: Recent,
+    calm: Calm,
     /// Whose they were, and what they have moved, those that are over included.
     frequent: Frequent,
 }
@@ -106,8 +102,7 @@ pub struct Session {
     client: IpAddr,
     client_port: u16,
     state: AtomicU8,
-    /// When something last moved, since `began`, and whether nothing is under way: see [`AT_REST`].
-    stirred: AtomicU32,
+    stirred: Stirred,
     /// Microseconds from the connection to the relay; a login has at most an hour.
     login_took: u32,
     began: Instant,
@@ -148,6 +143,7 @@ impl Default for Registry {
             ended,
             minutes: Minutes::default(),
             recent: Recent::default(),
+            calm: Calm::default(),
             frequent: Frequent::default(),
         }))
     }
@@ -168,7 +164,7 @@ impl Registry {
             client: client.ip(),
             client_port: client.port(),
             state: AtomicU8::new(NEW),
-            stirred: AtomicU32::new(ticks(began.elapsed())),
+            stirred: Stirred::new(began.elapsed()),
             login_took: u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX),
             began,
             tls,
@@ -228,6 +224,11 @@ impl Registry {
     /// Who logged in and who moved how much in the last minute.
     pub fn busiest(&self) -> Busiest {
         self.0.frequent.last_minute(self.since())
+    }
+
+    /// How long a session must be quiet that may go when mailferry stops.
+    pub(super) fn calm(&self) -> &Calm {
+        &self.0.calm
     }
 
     fn since(&self) -> Duration {
@@ -320,9 +321,7 @@ impl Session {
     /// Since when nothing is under way and nothing has moved, to a tenth of a second; nothing while something is under
     /// way.
     pub fn at_rest(&self, now: Instant) -> Option<Duration> {
-        let stirred = self.stirred.load(Ordering::Relaxed);
-        let since = TICK * (stirred & !AT_REST);
-        (stirred & AT_REST != 0).then(|| now.saturating_duration_since(self.began).saturating_sub(since))
+        self.stirred.at_rest(now.saturating_duration_since(self.began))
     }
 
     /// Ready when something is wanted of the session. Until then the first task that asked is woken by it, which must be
@@ -350,22 +349,13 @@ impl Session {
         let has_moved = self.to_node() != to_node || self.to_client() != to_client;
         self.to_node.store(to_node, Ordering::Relaxed);
         self.to_client.store(to_client, Ordering::Relaxed);
-        let stirred = self.stirred.load(Ordering::Relaxed);
-        let rest = if is_at_rest { AT_REST } else { 0 };
-        if has_moved || stirred & AT_REST != rest {
-            self.stirred.store(ticks(self.began.elapsed()) | rest, Ordering::Relaxed);
-        }
+        self.stirred.look(has_moved, is_at_rest, || self.began.elapsed());
     }
 
     /// Octets that both have got.
     fn octets(&self) -> u64 {
         self.to_node().saturating_add(self.to_client())
     }
-}
-
-/// Rounded up, so that nothing is at rest before its time.
-fn ticks(time: Duration) -> u32 {
-    u32::try_from(time.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX).min(AT_REST - 1)
 }
 
 impl Entry {

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::end::{End, Who, Why};
 use super::handoff::Handoff;
+use super::quiet::CALM;
 use super::record::{Record, RelayRecord};
 use super::registry::Word;
 use super::signal::tell;
@@ -26,10 +27,6 @@ use crate::routing::{NodePort, Signal};
 
 /// For the orderly end of both connections when mailferry stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// When mailferry stops: a session in which something has moved so lately may be in the middle of it, whatever the last
-/// octets were.
-pub(super) const CALM: Duration = Duration::from_secs(1);
 
 /// A client that spoke so lately is in a conversation: the node's close is most likely the answer to LOGOUT or QUIT.
 const CONVERSATION: Duration = Duration::from_secs(2);

@@ -94,7 +94,7 @@ async fn busy_sessions_go_when_they_are_quiet_and_never_before() {
     assert!(!busy.iter().any(|entry| entry.session().is_leaving()));
     // The node answers the first one, and it is as quiet as it must be five seconds later.
     busy[0].session().moved(2, 2, true);
-    tokio::time::sleep(CALM_MOST - 2 * LOOK).await;
+    tokio::time::sleep(5 * SECOND - 2 * LOOK).await;
     assert!(!busy[0].session().is_leaving());
     tokio::time::sleep(4 * LOOK).await;
     assert!(busy[0].session().is_leaving() && !busy[1].session().is_leaving());
@@ -111,13 +111,6 @@ async fn a_few_quiet_sessions_go_at_once() {
         assert!(task.await.unwrap() <= LOOK);
     }
     pace.abort();
-}
-
-#[test]
-fn a_session_is_quiet_sooner_where_there_is_little_time() {
-    for (time, expected) in [(0, 1), (4, 1), (8, 2), (20, 5), (3600, 5)] {
-        assert_eq!(calm(SECOND * time), SECOND * expected, "{time}");
-    }
 }
 
 #[test]
