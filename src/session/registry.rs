@@ -372,6 +372,11 @@ impl Entry {
         &self.registry
     }
 
+    /// Whether nothing has been under way for as long as it must be in a session that may go.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.session.at_rest(Instant::now()).is_some_and(|rest| self.registry.calm().is_over(rest))
+    }
+
     /// So many octets were delivered until now, and whether nothing is under way. Only the session's own task says so.
     pub(super) fn moved(&self, to_node: u64, to_client: u64, is_at_rest: bool) {
         let session = &self.session;

@@ -14,7 +14,6 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::end::{End, Who, Why};
 use super::handoff::Handoff;
-use super::quiet::CALM;
 use super::record::{Record, RelayRecord};
 use super::registry::Word;
 use super::signal::tell;
@@ -97,17 +96,17 @@ impl Relay {
 
     /// Ready when the session is to end, in which way.
     fn poll_way_out(&self, cx: &Context<'_>) -> Poll<Why> {
-        let session = self.after.record.session();
-        let is_calm = || session.at_rest(Instant::now()).is_some_and(|time| time >= CALM);
+        let record = &self.after.record;
+        let session = record.session();
         loop {
             match session.poll_word(cx) {
                 Poll::Ready(Word::End) => return Poll::Ready(Why::Kicked),
-                Poll::Ready(Word::Leave) if is_calm() => return Poll::Ready(Why::Drained),
+                Poll::Ready(Word::Leave) if record.is_quiet() => return Poll::Ready(Why::Drained),
                 Poll::Ready(Word::Leave) => session.stay(),
                 Poll::Pending => break,
             }
         }
-        self.ear.poll_signalled(cx).map(|()| if is_calm() { Why::Drained } else { Why::Shutdown })
+        self.ear.poll_signalled(cx).map(|()| if record.is_quiet() { Why::Drained } else { Why::Shutdown })
     }
 
     /// mailferry stops, and nothing is under way: the client is told so where its protocol has words for it.

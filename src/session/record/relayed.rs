@@ -27,6 +27,11 @@ impl RelayRecord {
         self.entry.moved(to_node, to_client, is_at_rest);
     }
 
+    /// Whether the session may be told that mailferry stops.
+    pub(in crate::session) fn is_quiet(&self) -> bool {
+        self.entry.is_quiet()
+    }
+
     /// The session is over. The line is written when the record is dropped.
     pub(in crate::session) fn finish(&mut self, end: End) {
         self.end.get_or_insert(end);

@@ -9,6 +9,7 @@ use std::task::Wake;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::timeout;
 
+use super::super::quiet::CALM;
 use super::super::registry::Session;
 use super::*;
 use crate::drain;
@@ -255,6 +256,25 @@ async fn a_busy_session_stays_until_it_is_quiet() {
     sleep(CALM).await;
     rig.leave();
     assert_eq!(rig.last_words().await, BYE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_cut_a_session_is_quiet_that_would_have_been_let_go_and_no_other() {
+    // The time of the stop, the silence before its end, and whether that is enough.
+    for (time, silence, is_told) in [(4, 2, true), (20, 4, false), (20, 6, true)] {
+        let mut rig = rig();
+        let _listening = rig.log.start();
+        rig.registry.calm().for_stop(Duration::from_secs(time));
+        let relay = rig.idle(6).await;
+        rig.node.write_all(b"* 1 EXISTS\r\n").await.unwrap();
+        rig.client.read_exact(&mut [0; 12]).await.unwrap();
+        sleep(Duration::from_secs(silence)).await;
+        let stop = std::mem::replace(&mut rig.stop, drain::channel().0);
+        timeout(CLOSE_TIMEOUT * 2, stop.stop()).await.expect("it does not end");
+        relay.await.unwrap();
+        assert_eq!(rig.last_words().await == BYE, is_told, "{time} {silence}");
+        rig.assert_line(if is_told { "why=drained" } else { "why=shutdown" });
+    }
 }
 
 #[tokio::test(start_paused = true)]
