@@ -97,7 +97,11 @@ impl Pump {
         let mut to_client = Direction::new(to_client);
         to_client.is_held = true;
         to_client.is_due = !to_node.is_empty();
-        let to_node = Direction::new(to_node);
+        let mut to_node = Direction::new(to_node);
+        if to_node.line == Line::Unseen {
+            // What comes first is a command.
+            to_node.line = Line::Ended;
+        }
         Self { to_node, to_client, ended: None, client_sent: None, phase: Phase::Copying, timer: None }
     }
 
@@ -117,7 +121,8 @@ impl Pump {
     }
 
     /// Whether nothing is under way, as far as octets tell: everything was delivered, the client has heard a line since it
-    /// last spoke that may be the answer (none that begins with `*`), and what it heard has not ended inside a line. Whether it was the whole answer only time tells.
+    /// last spoke that may be the answer (not only such that begin with `*`), and what it heard has not ended inside a
+    /// line. Whether it was the whole answer only time tells.
     pub fn is_at_rest(&self) -> bool {
         let is_line_over = matches!(self.to_client.line, Line::Ended | Line::Unseen);
         is_line_over
@@ -263,6 +268,7 @@ impl Pump {
             if std::mem::take(&mut self.to_node.has_read) {
                 self.client_sent = Some(Instant::now());
                 self.to_client.is_due = true;
+                self.to_client.due_tag = self.to_node.tag;
             }
             // An answer in the same look: the node was faster than we, or spoke of something else, which time tells.
             self.to_client.is_last = self.to_node.is_done();

@@ -12,6 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::Breakable;
 use super::pipe::{Burst, Pipe};
 
+/// Where a tagged answer is looked for that has untagged lines behind it: so many octets before their end.
+const BEHIND_MAX: usize = 1024;
+
 /// One direction of the copy.
 pub(super) struct Direction {
     pub(super) state: State,
@@ -31,6 +34,10 @@ pub(super) struct Direction {
     is_unsent: bool,
     /// Whether the other direction waits for something to come this way.
     pub(super) is_due: bool,
+    /// What stands for the tag of the command that came last this way; 0: not known.
+    pub(super) tag: u16,
+    /// The tag for whose answer the other direction waits; 0: not known.
+    pub(super) due_tag: u16,
     /// How what came last from the source ended.
     pub(super) line: Line,
     /// With which octet the line began that came last; 0 where that was not seen.
@@ -66,6 +73,41 @@ impl Line {
 fn line_began(octets: &[u8]) -> Option<u8> {
     let end = octets.iter().rposition(|octet| *octet == b'\n')?;
     octets.get(end + 1).copied()
+}
+
+/// What stands for the tag of the command with which these octets end. 0: they end inside a line, or it had begun
+/// before. `None`: a line of one word, as DONE, belongs to the command before it.
+fn last_tag(octets: &[u8], is_new: bool) -> Option<u16> {
+    let Some(lines) = octets.strip_suffix(b"\n") else { return Some(0) };
+    let begin = match lines.iter().rposition(|octet| *octet == b'\n') {
+        Some(end) => end + 1,
+        None if is_new => 0,
+        None => return Some(0),
+    };
+    let line = lines.get(begin..)?;
+    let end = line.iter().position(|octet| *octet == b' ')?;
+    line.get(..end).map(hash)
+}
+
+/// Whether one of the last lines says that the command of this tag is done. A line of a literal may look like it: only a
+/// mail that somebody wrote for that does, and a silence is waited for in any case.
+fn is_answered(octets: &[u8], is_new: bool, tag: u16) -> bool {
+    let begin = octets.len().saturating_sub(BEHIND_MAX);
+    let is_answer = |line: &[u8]| {
+        let mut words = line.trim_ascii_end().splitn(3, |octet| *octet == b' ');
+        let (tagged, word) = (words.next().map(hash), words.next().unwrap_or_default());
+        tagged == Some(tag) && ["OK", "NO", "BAD"].iter().any(|done| word.eq_ignore_ascii_case(done.as_bytes()))
+    };
+    let lines = octets.get(begin..).unwrap_or_default().split(|octet| *octet == b'\n');
+    // The first of them may have begun before.
+    lines.skip(usize::from(begin > 0 || !is_new)).any(is_answer)
+}
+
+/// Never 0.
+fn hash(word: &[u8]) -> u16 {
+    // FNV-1a.
+    let hash = word.iter().fold(0x811c_9dc5_u32, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193));
+    ((hash ^ (hash >> 16)) as u16).max(1)
 }
 
 pub(super) enum State {
@@ -107,19 +149,25 @@ impl Direction {
             is_bursting: false,
             is_unsent: false,
             is_due: false,
+            tag: 0,
+            due_tag: 0,
             line,
             first,
         }
     }
 
     /// Takes note of what has come. A whole line is what the other direction waits for, unless it begins with `*`: such
-    /// lines come unasked, or before the answer. A `+` that comes first is one, whatever comes behind it.
+    /// lines come unasked, or before the answer. Whatever comes behind it, a `+` that comes first is one, and so is a line
+    /// with the tag of the client's last command.
     fn see(&mut self, octets: &[u8]) {
-        let starts = if self.line == Line::Ended { octets.first().copied() } else { Some(self.first) };
+        let is_new = self.line == Line::Ended;
+        self.tag = last_tag(octets, is_new).unwrap_or(self.tag);
+        let starts = if is_new { octets.first().copied() } else { Some(self.first) };
         let starts = starts.unwrap_or_default();
         if let Some(end) = octets.iter().rposition(|octet| *octet == b'\n') {
             let last = octets.get(..end).and_then(line_began).unwrap_or(starts);
-            if last != b'*' || starts == b'+' {
+            let is_tag_known = self.is_due && self.due_tag != 0;
+            if last != b'*' || starts == b'+' || (is_tag_known && is_answered(octets, is_new, self.due_tag)) {
                 self.is_due = false;
             }
             self.first = octets.get(end + 1).copied().unwrap_or(last);
@@ -232,14 +280,15 @@ impl Direction {
             if std::mem::take(&mut is_burst) && self.may_splice {
                 let moved = self.moved;
                 let line = std::mem::replace(&mut self.line, Line::Unseen);
-                let seen = (std::mem::take(&mut self.first), std::mem::take(&mut self.is_due));
+                let seen = [&mut self.tag, &mut self.due_tag].map(std::mem::take);
+                let seen = (std::mem::take(&mut self.first), std::mem::take(&mut self.is_due), seen);
                 match self.splice(cx, from, to) {
                     Some(Burst::Ended(event)) => return Poll::Ready(event),
                     Some(Burst::SourceEmpty) => {
                         self.is_bursting = self.moved - moved >= scratch.len() as u64;
                         if self.moved == moved {
                             self.line = line;
-                            (self.first, self.is_due) = seen;
+                            (self.first, self.is_due, [self.tag, self.due_tag]) = seen;
                         }
                         return Poll::Pending;
                     }
@@ -250,7 +299,7 @@ impl Direction {
                     // No pipe to be had, and nothing moved.
                     None => {
                         self.line = line;
-                        (self.first, self.is_due) = seen;
+                        (self.first, self.is_due, [self.tag, self.due_tag]) = seen;
                     }
                 }
             }

@@ -104,6 +104,35 @@ async fn what_the_node_says_unasked_is_no_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_with_the_tag_of_the_last_command_is_one_whatever_the_node_says_behind_it() {
+    // What the client says and the node then, in turn, and whether the client has its answer at the end.
+    for (talk, expected) in [
+        (&["b NOOP\r\n", "b OK done\r\n* 5 EXISTS\r\n"][..], true),
+        (&["b NOOP\r\n", "* 4 EXISTS\r\nb no\r\n* 5 EXISTS\r\n* 1 RECENT\r\n"], true),
+        (&["b IDLE\r\n", "+ idling\r\n", "DONE\r\n", "b OK\r\n* 5 EXISTS\r\n"], true),
+        (&["b NOOP\r\nc NOOP\r\n", "b OK\r\nc OK\r\n* 5 EXISTS\r\n"], true),
+        // The one before is answered, or none.
+        (&["b NOOP\r\nc NOOP\r\n", "b OK\r\n* 5 EXISTS\r\n"], false),
+        (&["b NOOP\r\n", "", "c NOOP\r\n", "b OK\r\n* 5 EXISTS\r\n"], false),
+        (&["b NOOP\r\n", "b OKAY\r\n* 5 EXISTS\r\n"], false),
+        (&["b NOOP\r\n", "x\r\n* b OK\r\n* 5 EXISTS\r\n"], false),
+        (&["b NOOP\r\n", "* 1 FETCH", "", " x\r\n* 5 EXISTS\r\n"], false),
+        // The rest of the command is still to come, or where it began was not seen.
+        (&["b NOOP\r\n", "", "c AP", "b OK\r\n* 5 EXISTS\r\n"], false),
+        (&["b NO", "", "OP\r\n", "b OK\r\n* 5 EXISTS\r\n"], false),
+    ] {
+        let mut rig = begun(b"", b"a OK\r\n");
+        let mut is_at_rest = rig.is_at_rest().await;
+        assert!(is_at_rest);
+        for turn in talk.chunks(2) {
+            assert!(turn[0].is_empty() || !rig.client_says(turn[0].as_bytes()).await, "{talk:?}");
+            is_at_rest = rig.node_says(turn[1].as_bytes()).await;
+        }
+        assert_eq!(is_at_rest, expected, "{talk:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn octets_that_are_not_taken_are_under_way() {
     let mut rig = begun(b"", b"a OK\r\n");
     assert!(!rig.node_says(&[b'x'; 58]).await);
