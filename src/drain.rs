@@ -162,6 +162,11 @@ impl Ear {
         Poll::Pending
     }
 
+    /// Whether whoever waits for nothing may go, or the signal is given.
+    pub fn is_asked(&self) -> bool {
+        self.drain.0.is_asked()
+    }
+
     /// Returns when the signal is given, or was. See [`Self::poll_signalled`].
     pub async fn signalled(&self) {
         poll_fn(|cx| self.poll_signalled(cx)).await;

@@ -39,7 +39,7 @@ pub(crate) enum Failure {
     /// A node would let the user in, who has as many sessions as one may.
     #[error("too many sessions of the user")]
     TooManySessions,
-    /// The operator holds the user, and the login has waited as long as it may, or too many wait.
+    /// The operator holds the user, and the login has waited as long as it may, or too many wait, or mailferry stops.
     #[error("the operator holds the user")]
     Held,
     /// The login has come through too many proxies.

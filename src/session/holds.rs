@@ -95,7 +95,7 @@ pub enum NotHeld {
     Already(Box<Hold>),
 }
 
-/// A login has waited as long as it may, or too many wait.
+/// A login has waited as long as it may, or too many wait, or mailferry stops.
 pub(super) struct Overdue;
 
 /// A name as it is compared: most nodes and directories take case for nothing.

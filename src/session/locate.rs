@@ -5,10 +5,11 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::failure::Failure;
-use super::holds::{Way, wait_until};
+use super::holds::{Overdue, Way, wait_until};
 use super::origin::Login;
 use super::record::Record;
 use super::{Door, Site};
+use crate::drain::Ear;
 use crate::directory::{Found, Located};
 use crate::limits::{Admission, Guess};
 use crate::names::UserName;
@@ -64,10 +65,11 @@ pub(super) async fn locate(
     login: &Login<'_>,
     guess: &mut Guess,
     (record, way): (&mut Record, &mut Way<'_>),
+    ear: &Ear,
 ) -> Result<Destination, Failure> {
     let until = wait_until(Instant::now(), site.settings.hold_timeout, login.deadline);
     let user = &names.looked_up;
-    let mut is_news = pass(way, &[user], until, guess, record).await?;
+    let mut is_news = pass(way, &[user], until, guess, record, ear).await?;
     loop {
         let began = Instant::now();
         // Who was held has most likely been moved: no old route, and nothing that the cache has.
@@ -79,7 +81,7 @@ pub(super) async fn locate(
         record.looked_up(&located, began.elapsed());
         let (destination, found) = destination(site, names, located?)?;
         // Another name of somebody who is held. The directory has just said whose it is, or the cache.
-        if !pass(way, &[user, &destination.counted], until, guess, record).await? {
+        if !pass(way, &[user, &destination.counted], until, guess, record, ear).await? {
             record.routed(&found, &destination.table);
             return Ok(destination);
         }
@@ -87,17 +89,23 @@ pub(super) async fn locate(
     }
 }
 
-/// Waits while the user is held. Says whether that was so. Others of the client's network do not wait for it meanwhile,
-/// and it is admitted again behind that.
+/// Waits while the user is held, unless mailferry stops. Says whether that was so. Others of the client's network do not
+/// wait for it meanwhile, and it is admitted again behind that.
 async fn pass(
     way: &mut Way<'_>,
     names: &[&UserName],
     until: Instant,
     guess: &mut Guess,
     record: &mut Record,
+    ear: &Ear,
 ) -> Result<bool, Failure> {
     let began = Instant::now();
-    let passed = way.pass(names, until, || guess.rest(Instant::now().into_std())).await;
+    let passed = tokio::select! {
+        biased;
+        passed = way.pass(names, until, || guess.rest(Instant::now().into_std())) => passed,
+        // The stop must not wait for the operator, who releases the user somewhere else.
+        () = ear.asked() => Err(Overdue),
+    };
     if !matches!(passed, Ok(false)) {
         record.was_held(began.elapsed());
     }
@@ -151,6 +159,7 @@ mod tests {
     use super::super::holds::Holds;
     use super::super::registry::Registry;
     use super::*;
+    use crate::drain;
     use crate::limits::Limits;
     use crate::names::SessionId;
     use crate::proto::Protocol;
@@ -169,8 +178,10 @@ mod tests {
         let id = SessionId { run: 1, number: 1 };
         let mut record = Record::new(id, Protocol::Imap, client, &Registry::default());
         let (mut way, mut held, mut other, names) = (holds.way(id), guess(), guess(), [&anna]);
+        let (_stop, drain) = drain::channel();
+        let ear = drain.ear();
         admitted(&mut held).await.unwrap();
-        let mut waiting = Box::pin(pass(&mut way, &names, until, &mut held, &mut record));
+        let mut waiting = Box::pin(pass(&mut way, &names, until, &mut held, &mut record, &ear));
         assert!(waiting.as_mut().now_or_never().is_none());
         assert!(matches!(admitted(&mut other).now_or_never(), Some(Ok(()))), "it does not wait for a hold");
         holds.release(hold.id).unwrap();

@@ -156,6 +156,12 @@ pub(super) async fn refuse(
         client.wire.close(&out).await;
         return Err(End::new(Who::Proxy, Why::RefusedLogins));
     }
+    if matches!(failure, Failure::Held) && ear.is_asked() {
+        // Its next try would be refused here as well, and be let in elsewhere.
+        out.extend_from_slice(&client.dialogue.farewell(Farewell::Shutdown));
+        client.wire.close(&out).await;
+        return Err(End::new(Who::Operator, Why::Shutdown));
+    }
     client.send(&mut out, budget.command_deadline()).await?;
     Ok(client)
 }

@@ -229,7 +229,7 @@ async fn log_in(
                     // Its answer is that of a login for which the time was too short.
                     std::future::pending::<()>().await;
                 }
-                attempt(&site, &context.limits, door, &login, &mut guess, (record, way)).await
+                attempt(&site, &context.limits, door, &login, &mut guess, (record, way, ear)).await
             }));
             client.unless_gone(attempt, ear).await
         };
@@ -266,11 +266,11 @@ async fn attempt(
     door: &Door,
     login: &Login<'_>,
     guess: &mut Guess,
-    (record, way): (&mut Record, &mut Way<'_>),
+    (record, way, ear): (&mut Record, &mut Way<'_>, &Ear),
 ) -> Result<LoginAccepted, Failure> {
     record.enter(Stage::Directory);
     let names = locate::names(site, door, login, guess, record).await?;
-    let destination = locate::locate(site, &names, login, guess, (record, way)).await?;
+    let destination = locate::locate(site, &names, login, guess, (record, way), ear).await?;
     let failure = match connect::connect(site, limits, &destination, door.protocol, login, record).await {
         Err(failure) if destination.is_old && failure.verdict().ask_again => failure,
         judged => return judged,

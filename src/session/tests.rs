@@ -28,6 +28,42 @@ async fn greeted(context: &Arc<Context>, drain: &Drain) -> (DuplexStream, tokio:
     (client, task)
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_held_user_hears_at_a_stop_that_it_is_for_the_time_being_and_comes_back_elsewhere() {
+    // Before the stop or behind it, and whether the signal comes at once.
+    for (is_late, is_given) in [(false, false), (true, false), (false, true)] {
+        let log = Log::default();
+        let _listening = log.start();
+        let context = leaks::context(0);
+        let (stop, drain) = drain::channel();
+        let until = Instant::now() + Duration::from_secs(3600);
+        let now = std::time::SystemTime::now();
+        context.holds.hold((UserName::new(b"alice").unwrap(), None), (now, until), None).unwrap();
+        let (mut client, session) = greeted(&context, &drain).await;
+        drop(drain);
+        let mut stop = Some(stop);
+        if is_late {
+            stop.iter().for_each(drain::Signal::ask);
+        }
+        client.write_all(b"a LOGIN alice stop-Pa55\r\n").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(context.holds.count(), (1, usize::from(!is_late)));
+        let began = Instant::now();
+        match stop.take_if(|_| is_given) {
+            Some(stop) => drop(tokio::spawn(stop.stop())),
+            None => stop.iter().for_each(drain::Signal::ask),
+        }
+        assert!(line(&mut client).await.starts_with("a NO [UNAVAILABLE] "));
+        assert!(line(&mut client).await.starts_with("* BYE [UNAVAILABLE] "));
+        client.shutdown().await.unwrap();
+        session.await.unwrap();
+        assert!(began.elapsed().is_zero(), "{is_late} {is_given}: {:?}", began.elapsed());
+        assert_eq!((context.holds.count(), context.standing.logins_broken_off()), ((1, 0), 0));
+        assert_eq!(log.count("outcome=held"), 1, "{}", log.text());
+        assert_eq!(log.count("who=operator stage=login why=shutdown"), 1, "{}", log.text());
+    }
+}
+
 async fn line(client: &mut DuplexStream) -> String {
     let mut line = Vec::new();
     while !line.ends_with(b"\r\n") {

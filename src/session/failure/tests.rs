@@ -28,7 +28,7 @@ fn title(failure: &Failure) -> String {
             "too many refused logins of the client's network (`limits.failed_logins_per_network`)"
         }
         Failure::TooManySessions => "a node let the user in, who has as many sessions as one may",
-        Failure::Held => "the operator holds the user, for longer than `server.hold_timeout`",
+        Failure::Held => "the operator holds the user, for longer than `server.hold_timeout`, or mailferry stops",
         Failure::Loop => "the login came through too many proxies",
         Failure::NoNode => "every node is down, draining or in maintenance",
         Failure::NotAdmitted => "the node's queue (`max_login_rate`) is longer than `patience`",
