@@ -42,6 +42,9 @@ impl UserName {
 /// A name's octets in lower case. What is no UTF-8 is in a charset that nobody knows: only its ASCII letters are sure to
 /// be letters. The result may be longer (İ, Ⱥ).
 pub fn lower_case(octets: &[u8]) -> Vec<u8> {
+    if octets.is_ascii() {
+        return octets.to_ascii_lowercase();
+    }
     match str::from_utf8(octets) {
         Ok(text) => text.chars().flat_map(char::to_lowercase).collect::<String>().into_bytes(),
         Err(_) => octets.to_ascii_lowercase(),

@@ -99,6 +99,14 @@ impl Desk {
 
     async fn shown(&self, holds: &[Hold]) -> Vec<view::Hold> {
         let places = Places::of(holds.iter().map(keys));
+        // Before the sessions: who comes into the relay meanwhile is seen here, or there, or in both.
+        let mut under_way = vec![0; holds.len()];
+        self.context.holds.look_under_way(|keys| {
+            let place = keys.iter().find_map(|key| places.by_key.get(key));
+            if let Some(count) = place.and_then(|place| under_way.get_mut(*place)) {
+                *count += 1;
+            }
+        });
         let mut sessions = vec![0; holds.len()];
         let look = self.context.registry.look(|session| {
             let place = session.user().and_then(|user| places.find(user));
@@ -107,23 +115,23 @@ impl Desk {
             }
         });
         look.await;
-        holds.iter().zip(sessions).map(|(hold, sessions)| self.row(hold, sessions)).collect()
+        holds.iter().zip(sessions.into_iter().zip(under_way)).map(|(hold, counts)| row(hold, counts)).collect()
     }
+}
 
-    fn row(&self, hold: &Hold, sessions: u64) -> view::Hold {
-        view::Hold {
-            id: hold.id,
-            user: hold.user.to_string(),
-            account: hold.account.as_ref().map(ToString::to_string),
-            since: since_of(hold),
-            held_s: hold.since.elapsed().unwrap_or_default().as_secs(),
-            ends_in_s: hold.until.saturating_duration_since(Instant::now()).as_millis().div_ceil(1000) as u64,
-            waiting: hold.waiting,
-            under_way: self.context.holds.under_way(hold),
-            sessions,
-            move_to: hold.move_to.clone(),
-            go_on: hold.go_on,
-        }
+fn row(hold: &Hold, (sessions, under_way): (u64, usize)) -> view::Hold {
+    view::Hold {
+        id: hold.id,
+        user: hold.user.to_string(),
+        account: hold.account.as_ref().map(ToString::to_string),
+        since: since_of(hold),
+        held_s: hold.since.elapsed().unwrap_or_default().as_secs(),
+        ends_in_s: hold.until.saturating_duration_since(Instant::now()).as_millis().div_ceil(1000) as u64,
+        waiting: hold.waiting,
+        under_way,
+        sessions,
+        move_to: hold.move_to.clone(),
+        go_on: hold.go_on,
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use self::under_way::{Place, UnderWay};
+use self::under_way::{Keys, Place, UnderWay};
 use crate::names::{SessionId, UserName, lower_case};
 
 /// Most users held at once.
@@ -219,10 +219,10 @@ impl Holds {
         }
     }
 
-    /// Logins of the user's that are on their way to a node: those that had passed before the hold.
-    pub fn under_way(&self, hold: &Hold) -> usize {
-        let keys: Vec<Vec<u8>> = hold.names().map(key).collect();
-        self.0.under_way.count(|name| keys.contains(&key(name)))
+    /// Shows the names, in lower case, of each login that is on its way to a node. Those of somebody who is held had passed
+    /// before the hold. Logins that come or go meanwhile are shown or not.
+    pub fn look_under_way(&self, see: impl FnMut(&[Vec<u8>])) {
+        self.0.under_way.look(see);
     }
 
     /// For one connection's logins.
@@ -236,14 +236,13 @@ impl Holds {
     }
 
     /// A place in the user's queue, if he is held by one of these names.
-    fn queue(&self, names: &[&UserName]) -> Option<Result<Turn<'_>, Overdue>> {
+    fn queue(&self, keys: &[Vec<u8>]) -> Option<Result<Turn<'_>, Overdue>> {
         // Behind the entry in `under_way`: whoever holds the user now sees that, or is seen here.
         if self.0.held.load(Ordering::SeqCst) == 0 {
             return None;
         }
         let mut table = self.table();
         let Table { held, count, waiting } = &mut *table;
-        let keys: Vec<Vec<u8>> = names.iter().map(|name| key(name)).collect();
         let held = held.iter_mut().find(|held| keys.iter().any(|key| held.keys.contains(key)))?;
         if *waiting >= WAITING_MAX || held.waiting.len() >= WAITING_PER_USER {
             return Some(Err(Overdue));
@@ -317,11 +316,12 @@ impl Way<'_> {
         mut queued: impl FnMut(),
     ) -> Result<bool, Overdue> {
         let mut has_waited = false;
+        let keys: Keys = names.iter().map(|name| key(name)).collect();
         loop {
             // The older entry goes first: both have the session's number.
             self.place = None;
-            self.place = Some(self.holds.0.under_way.enter(self.session, names));
-            let Some(turn) = self.holds.queue(names) else { return Ok(has_waited) };
+            self.place = Some(self.holds.0.under_way.enter(self.session, Arc::clone(&keys)));
+            let Some(turn) = self.holds.queue(&keys) else { return Ok(has_waited) };
             self.place = None;
             let mut turn = turn?;
             queued();

@@ -20,6 +20,13 @@ fn way(holds: &Holds, number: u64) -> Way<'_> {
     holds.way(SessionId { run: 1, number })
 }
 
+/// How many logins of the user's are under way.
+fn under_way(holds: &Holds, hold: &Hold) -> usize {
+    let (names, mut count): (Vec<Vec<u8>>, _) = (hold.names().map(key).collect(), 0);
+    holds.look_under_way(|keys| count += usize::from(keys.iter().any(|key| names.contains(key))));
+    count
+}
+
 fn soon() -> Instant {
     Instant::now() + MINUTE
 }
@@ -100,7 +107,7 @@ async fn a_wait_has_an_end_and_leaves_nothing_behind() {
     let began = Instant::now();
     let mut way = way(&holds, 1);
     assert!(way.pass(&[&name("anna")], soon(), || ()).await.is_err());
-    assert_eq!((began.elapsed(), holds.count(), holds.under_way(&held)), (MINUTE, (1, 0), 0));
+    assert_eq!((began.elapsed(), holds.count(), under_way(&holds, &held)), (MINUTE, (1, 0), 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,13 +164,13 @@ async fn who_passed_before_the_hold_is_seen_until_it_is_over() {
     assert!(!second.pass(&[&name("anna@x"), &name("a.nna")], soon(), || ()).await.ok().unwrap());
     assert!(!other.pass(&[&name("bob")], soon(), || ()).await.ok().unwrap());
     let held = hold(&holds, "anna", Some("a.nna")).unwrap();
-    assert_eq!(holds.under_way(&held), 2);
+    assert_eq!(under_way(&holds, &held), 2);
     first.leave();
-    assert_eq!(holds.under_way(&held), 1);
+    assert_eq!(under_way(&holds, &held), 1);
     assert!(first.pass(&[&name("anna")], Instant::now(), || ()).await.is_err(), "its next login waits");
-    assert_eq!(holds.under_way(&held), 1, "who waits is not under way");
+    assert_eq!(under_way(&holds, &held), 1, "who waits is not under way");
     drop(second);
-    assert_eq!(holds.under_way(&held), 0);
+    assert_eq!(under_way(&holds, &held), 0);
 }
 
 #[tokio::test(start_paused = true)]
