@@ -22,10 +22,13 @@ use crate::session::holds::{HELD_MAX, Hold, NotHeld};
 /// How long a hold lasts where the order does not say.
 const HOLD: Duration = Duration::from_secs(10 * 60);
 
+/// The longest ticket, in octets.
+const TICKET_MAX: usize = 64;
+
 impl Desk {
     pub(super) async fn holds(&self, filter: &view::HoldFilter) -> Result<view::Holds, Refusal> {
         let holds = match &filter.user {
-            Some(user) => vec![self.held(user)?],
+            Some(user) => vec![self.held_by_name(user)?],
             None => self.context.holds.all(),
         };
         Ok(view::Holds { holds: self.shown(&holds).await })
@@ -39,6 +42,10 @@ impl Desk {
         if lasts.is_zero() || lasts > HOLD_MAX {
             return Err(Refusal::usage(format!("a hold lasts a second to {} hours", HOLD_MAX.as_secs() / 3600)));
         }
+        let ticket = order.ticket.as_deref().map(ticket).transpose()?;
+        if let Some(hold) = ticket.and_then(|ticket| self.context.holds.of_ticket(ticket)) {
+            return self.answer(hold, false, None, None).await;
+        }
         let user = self.looked_up(&order.user)?;
         let (account, doubt) = match self.ask(&user).await {
             Ok((route, _)) => (route.login, None),
@@ -47,21 +54,52 @@ impl Desk {
             Err(error) => (None, Some(error.to_string())),
         };
         let until = Instant::now() + lasts;
-        let (since, move_to) = (SystemTime::now(), order.move_to.clone());
-        let (hold, was_held) = match self.context.holds.hold((user, account), (since, until), move_to) {
-            Ok(hold) => (hold, false),
-            Err(NotHeld::Already(hold)) if order.move_to.is_none() && hold.move_to.is_none() => {
-                (self.context.holds.change(hold.id, |hold| hold.until = until).unwrap_or(*hold), true)
+        let (hold, was_held) = loop {
+            let (names, times, move_to) =
+                ((user.clone(), account.clone()), (SystemTime::now(), until), order.move_to.clone());
+            match self.context.holds.hold_by(ticket.map(Box::from), names, times, move_to) {
+                Ok(hold) => break (hold, false),
+                Err(NotHeld::Already(hold)) if ticket.is_some() && hold.ticket.as_deref() == ticket => {
+                    return self.answer(*hold, false, doubt, None).await;
+                }
+                Err(NotHeld::Already(hold)) if order.move_to.is_none() && hold.move_to.is_none() => {
+                    let prolong = |hold: &mut Hold| {
+                        hold.until = until;
+                        // The directory may not have known when it began.
+                        hold.account = hold.account.take().or_else(|| account.clone());
+                    };
+                    // It may have ended just now.
+                    if let Some(hold) = self.context.holds.change(hold.id, prolong) {
+                        break (hold, true);
+                    }
+                }
+                Err(NotHeld::Already(hold)) => {
+                    let why = if hold.move_to.is_some() { "being moved" } else { "held" };
+                    return Err(Refusal::conflict(format!(
+                        "{} is {why} already, since {}",
+                        hold.user,
+                        since_of(&hold)
+                    )));
+                }
+                Err(NotHeld::TooMany) => return Err(Refusal::conflict(format!("{HELD_MAX} users are held already"))),
+                Err(NotHeld::TakenBack) => {
+                    return Err(Refusal::conflict("this order was taken back before it came".to_owned()));
+                }
             }
-            Err(NotHeld::Already(hold)) => {
-                let why = if hold.move_to.is_some() { "being moved" } else { "held" };
-                return Err(Refusal::conflict(format!("{} is {why} already, since {}", hold.user, since_of(&hold))));
-            }
-            Err(NotHeld::TooMany) => return Err(Refusal::conflict(format!("{HELD_MAX} users are held already"))),
         };
         let not_kept = self.keep_holds().await;
         let (user, for_s) = (hold.user.to_string(), lasts.as_secs());
         info!(uid = by.uid, pid = by.pid, client = by.client(), user, for_s, move_to = hold.move_to, "operator: hold");
+        self.answer(hold, was_held, doubt, not_kept).await
+    }
+
+    async fn answer(
+        &self,
+        hold: Hold,
+        was_held: bool,
+        doubt: Option<String>,
+        not_kept: Option<String>,
+    ) -> Result<view::Held, Refusal> {
         let hold = self.with_names(hold).await;
         let mut shown = self.shown(std::slice::from_ref(&hold)).await;
         let over = || Refusal::conflict("somebody has released the user meanwhile".to_owned());
@@ -69,20 +107,28 @@ impl Desk {
     }
 
     pub(super) async fn release(&self, order: &view::ReleaseOrder, by: Operator) -> Result<view::Released, Refusal> {
-        let hold = self.held(&order.user)?;
-        let user = hold.user.to_string();
+        let holds = &self.context.holds;
+        let user = order.user.escape_debug();
         let is_over = || Refusal::conflict(format!("{user}: that hold is over, whether the user is held again or not"));
-        if order.id.is_some_and(|id| id != hold.id) {
-            return Err(is_over());
-        }
+        let hold = match (order.id, order.ticket.as_deref().map(ticket).transpose()?) {
+            (None, None) => self.held(&order.user).await?,
+            (Some(id), None) => holds.of_id(id).ok_or_else(is_over)?,
+            (id, Some(ticket)) => {
+                let hold = holds.take_back(ticket).filter(|hold| id.is_none_or(|id| id == hold.id));
+                hold.ok_or_else(is_over)?
+            }
+        };
+        let user = hold.user.to_string();
         let held_s = hold.since.elapsed().unwrap_or_default().as_secs();
-        if order.id.is_none() && hold.move_to.is_some() && !hold.go_on {
-            let hold = self.context.holds.change(hold.id, |hold| hold.go_on = true).ok_or_else(is_over)?;
+        let is_a_word = order.id.is_none() && order.ticket.is_none();
+        if is_a_word && hold.move_to.is_some() && !hold.go_on {
+            let hold = holds.change(hold.id, |hold| hold.go_on = true).ok_or_else(is_over)?;
+            self.keep_holds().await;
             info!(uid = by.uid, pid = by.pid, client = by.client(), user, "operator: the move may go on");
             return Ok(view::Released { user, waited: hold.waiting, held_s, goes_on: true, not_kept: None });
         }
         forget(&self.directory(), &hold).await;
-        let waited = self.context.holds.release(hold.id).ok_or_else(is_over)?.waiting;
+        let waited = holds.release(hold.id).ok_or_else(is_over)?.waiting;
         let not_kept = self.keep_holds().await;
         info!(uid = by.uid, pid = by.pid, client = by.client(), user, waited, held_s, "operator: release");
         Ok(view::Released { user, waited, held_s, goes_on: false, not_kept })
@@ -160,6 +206,13 @@ impl Places {
     fn may_be(&self, user: &[u8]) -> bool {
         !user.is_ascii() || self.lengths.contains(&user.len())
     }
+}
+
+/// What may be one.
+fn ticket(text: &str) -> Result<&str, Refusal> {
+    let is_one = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-';
+    let it = Some(text).filter(|text| (1..=TICKET_MAX).contains(&text.len()) && text.bytes().all(is_one));
+    it.ok_or_else(|| Refusal::usage(format!("a ticket has 1 to {TICKET_MAX} letters, digits and hyphens")))
 }
 
 fn since_of(hold: &Hold) -> String {

@@ -61,24 +61,64 @@ impl Desk {
         Unknown { error: format!("the directory knows no user {user}"), meant: known.meant }
     }
 
-    /// The user's hold.
-    pub(super) fn held(&self, user: &str) -> Result<Hold, Refusal> {
-        let holds = &self.context.holds;
-        let found = match self.looked_up(user) {
-            Ok(user) => holds.find(&user),
-            Err(_) => UserName::new(user.as_bytes()).and_then(|user| holds.find(&user)),
-        };
-        found.ok_or_else(|| {
-            let held: Vec<String> = holds.all().iter().map(|hold| hold.user.to_string()).collect();
-            let meant = nearest(user, held.iter().map(String::as_str)).map(str::to_owned);
-            Unknown { error: format!("{} is not held", user.escape_debug()), meant }.into()
-        })
+    /// The sessions of a user: those under this name, and of one who is held, those under all his names.
+    pub(super) async fn sessions_of(&self, user: &str) -> (Selection, bool) {
+        match self.held(user).await {
+            Ok(hold) => {
+                let hold = self.with_names(hold).await;
+                (Selection::of_names(keys(&hold)), true)
+            }
+            Err(_) => (Selection::of_user(user), false),
+        }
+    }
+
+    /// The user's hold, by one of the names that are known of it.
+    pub(super) fn held_by_name(&self, user: &str) -> Result<Hold, Refusal> {
+        let name = self.looked_up(user).ok().or_else(|| UserName::new(user.as_bytes()));
+        let found = name.and_then(|name| {
+            let also = || self.context.holds.all().into_iter().find(|hold| keys(hold).contains(&key(&name)));
+            self.context.holds.find(&name).or_else(also)
+        });
+        found.ok_or_else(|| self.not_held(user, ""))
+    }
+
+    /// The user's hold, by whichever name of the mailbox: whose it is, the directory knows.
+    pub(super) async fn held(&self, user: &str) -> Result<Hold, Refusal> {
+        let (holds, name) = (&self.context.holds, self.looked_up(user).ok());
+        if let Some(hold) = name.as_ref().and_then(|name| holds.find(name)) {
+            return Ok(hold);
+        }
+        let Some(name) = name.filter(|_| holds.count().0 > 0) else { return self.held_by_name(user) };
+        match self.ask(&name).await {
+            Ok((route, _)) => {
+                let found = route.login.and_then(|account| holds.find(&account));
+                found.ok_or_else(|| self.not_held(user, ""))
+            }
+            Err(LookupError::NotFound) => Err(self.not_held(user, "")),
+            // The cache may know.
+            Err(error) => {
+                let doubt = format!(", and whether it is a name of somebody who is cannot be said: {error}");
+                self.held_by_name(user).map_err(|_| self.not_held(user, &doubt))
+            }
+        }
+    }
+
+    fn not_held(&self, user: &str, doubt: &str) -> Refusal {
+        let held: Vec<String> = self.context.holds.all().iter().map(|hold| hold.user.to_string()).collect();
+        let meant = nearest(user, held.iter().map(String::as_str)).map(str::to_owned);
+        Unknown { error: format!("{} is not held{doubt}", user.escape_debug()), meant }.into()
     }
 
     /// The hold, with all names under which the user has logged in of late.
     pub(super) async fn with_names(&self, hold: Hold) -> Hold {
         let also = names_of(&self.directory(), &hold).await;
-        self.context.holds.change(hold.id, |hold| hold.also = also).unwrap_or(hold)
+        let add = |hold: &mut Hold| {
+            // What the cache has forgotten meanwhile may still have a session.
+            let is_new = |name: &UserName| !hold.also.contains(name);
+            let new: Vec<UserName> = also.into_iter().filter(is_new).collect();
+            hold.also.extend(new);
+        };
+        self.context.holds.change(hold.id, add).unwrap_or(hold)
     }
 }
 
@@ -92,7 +132,11 @@ async fn names_of(directory: &Directory, hold: &Hold) -> Vec<UserName> {
 
 /// The user's names, as they are compared.
 pub(super) fn keys(hold: &Hold) -> Vec<Vec<u8>> {
-    hold.names().map(|name| lower_case(name.as_bytes())).collect()
+    hold.names().map(key).collect()
+}
+
+fn key(name: &UserName) -> Vec<u8> {
+    lower_case(name.as_bytes())
 }
 
 /// The cache has nothing more of the user: whoever has waited asks the directory.

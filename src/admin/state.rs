@@ -80,6 +80,17 @@ struct KeptHold {
     /// In seconds since 1970.
     until: u64,
     move_to: Option<String>,
+    /// The operator's word was given. Files from before it was kept do not have it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    go_on: bool,
+    /// Nor this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ticket: Option<Box<str>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
+fn is_false(it: &bool) -> bool {
+    !it
 }
 
 impl KeptHold {
@@ -94,6 +105,8 @@ impl KeptHold {
             since: hold.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs(),
             until: (since_1970 + left).as_secs(),
             move_to: hold.move_to.clone(),
+            go_on: hold.go_on,
+            ticket: hold.ticket.clone(),
         })
     }
 
@@ -110,7 +123,8 @@ impl KeptHold {
             // A clock that was put back must not make it longer than any may be.
             until: Instant::now() + left.min(HOLD_MAX),
             move_to: self.move_to.clone(),
-            go_on: false,
+            go_on: self.go_on,
+            ticket: self.ticket.clone(),
             waiting: 0,
         })
     }

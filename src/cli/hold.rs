@@ -8,7 +8,7 @@ use super::print::{complain, say, seconds, table};
 use crate::admin::view::{Held, Hold, HoldOrder, Holds, ReleaseOrder, Released};
 
 pub(super) fn hold(user: String, lasts: Duration, asking: &Asking) -> Result<ExitCode, ExitCode> {
-    let order = HoldOrder { user, for_s: Some(lasts.as_secs()), move_to: None };
+    let order = HoldOrder { user, for_s: Some(lasts.as_secs()), ..HoldOrder::default() };
     asking.post("/v1/hold", &order, |held: Held| {
         let Hold { user, ends_in_s, sessions, under_way, .. } = held.hold;
         let ends = seconds(ends_in_s);
@@ -22,7 +22,7 @@ pub(super) fn hold(user: String, lasts: Duration, asking: &Asking) -> Result<Exi
 }
 
 pub(super) fn release(user: String, asking: &Asking) -> Result<ExitCode, ExitCode> {
-    asking.post("/v1/release", &ReleaseOrder { user, id: None }, |released: Released| {
+    asking.post("/v1/release", &ReleaseOrder { user, ..ReleaseOrder::default() }, |released: Released| {
         let Released { user, waited, held_s, goes_on, not_kept } = released;
         let held = seconds(held_s);
         if goes_on {

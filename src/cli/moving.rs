@@ -58,8 +58,12 @@ pub(super) struct Moving {
     timeout: Duration,
 }
 
-/// Why a user who is held is not moved.
+/// Why a user is not moved.
 enum Trouble {
+    /// Nobody was held for it.
+    NotHeld(Unanswered),
+    /// While the user was not held yet, the directory was changed.
+    Changed,
     /// What was waited for when the time was over.
     Timeout(&'static str),
     Interrupted,
@@ -94,15 +98,18 @@ pub(super) fn move_user(moving: &Moving, asking: &Asking) -> Result<ExitCode, Ex
         return Err(ExitCode::from(EXIT_USAGE));
     }
     Step::checked(&route, island).tell(is_json);
-    let for_s = Some((*timeout + GRACE).as_secs());
-    let order = HoldOrder { user: user.clone(), for_s, move_to: Some(island.clone()) };
-    let Held { hold, .. } = asking.try_post("/v1/hold", &order).map_err(Unanswered::tell)?;
-    Step::held(&hold).tell(is_json);
-    let mut under_way = UnderWay { moving, asking, route: &route, hold: &hold, deadline, outside: &mut outside };
+    let (route, outside, ticket) = (&route, &mut outside, ticket());
+    let mut under_way = UnderWay { moving, asking, route, ticket, hold: None, deadline, outside };
     match under_way.steps() {
         Ok(code) => Ok(code),
+        Err(Trouble::NotHeld(unanswered)) => Err(unanswered.tell()),
         Err(trouble) => Ok(under_way.put_back(trouble)),
     }
+}
+
+/// What nobody else calls an order of his.
+fn ticket() -> String {
+    format!("move-{:x}-{:016x}", std::process::id(), fastrand::u64(..))
 }
 
 /// Whether a refusal says that there is no such hold any more. Others are about the token, or about mailferry.
@@ -110,12 +117,21 @@ fn is_over(status: StatusCode) -> bool {
     matches!(status, StatusCode::NOT_FOUND | StatusCode::CONFLICT)
 }
 
-/// A move whose user is held.
+/// Notes that an order may have been carried out whose answer was lost.
+fn noted<T>(is_lost: &Cell<bool>, answer: Result<T, Unanswered>) -> Result<T, Unanswered> {
+    is_lost.set(is_lost.get() || matches!(answer, Err(Unanswered::Lost(_))));
+    answer
+}
+
+/// A move whose user is held, or may be.
 struct UnderWay<'a> {
     moving: &'a Moving,
     asking: &'a Asking,
     route: &'a Route,
-    hold: &'a Hold,
+    /// By which the order that holds the user is known, and its hold is ended, whether its answer came or not.
+    ticket: String,
+    /// The hold's number.
+    hold: Option<u64>,
     deadline: Instant,
     outside: &'a mut Outside,
 }
@@ -123,8 +139,16 @@ struct UnderWay<'a> {
 impl UnderWay<'_> {
     fn steps(&mut self) -> Result<ExitCode, Trouble> {
         let island = &self.moving.island;
+        let hold = self.hold()?;
+        self.tell(&Step::held(&hold));
+        self.hold = Some(hold.id);
         self.until("logins that were under way", |hold| hold.under_way == 0)?;
         self.tell(&Step::Quiet);
+        // Another move of the user's may have ended between the first look and the hold.
+        let now = self.look(|_| true)?;
+        if (&now.island, &now.account) != (&self.route.island, &self.route.account) {
+            return Err(Trouble::Changed);
+        }
         if self.moving.kick_first {
             self.kick()?;
         }
@@ -133,7 +157,7 @@ impl UnderWay<'_> {
             None => self.wait_for_word()?,
         }
         self.tell(&Step::Looking { island });
-        let found = self.look()?;
+        let found = self.look(|route| route.island == *island)?;
         self.tell(&Step::Found { island, answered: found.answered.as_deref() });
         self.kick()?;
         let released = self.release()?;
@@ -146,6 +170,19 @@ impl UnderWay<'_> {
         }
         self.tell(&Step::Moved { user: &self.route.user, island, verified: now.is_some() });
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Holds the user. An order whose answer is lost is given again: it is still one order, and one hold.
+    fn hold(&mut self) -> Result<Hold, Trouble> {
+        let Moving { user, island, timeout, .. } = self.moving;
+        let (for_s, ticket) = (Some((*timeout + GRACE).as_secs()), Some(self.ticket.clone()));
+        let order = HoldOrder { user: user.clone(), for_s, move_to: Some(island.clone()), ticket };
+        let is_lost = Cell::new(false);
+        match self.ask(|asking| noted(&is_lost, asking.try_post("/v1/hold", &order))) {
+            Ok(Held { hold, .. }) => Ok(hold),
+            Err(Trouble::Unanswered(unanswered)) if !is_lost.get() => Err(Trouble::NotHeld(unanswered)),
+            Err(trouble) => Err(trouble),
+        }
     }
 
     /// Sessions of the user's end, and are gone when this returns: nobody writes into the old mailbox any more.
@@ -186,12 +223,12 @@ impl UnderWay<'_> {
         }
     }
 
-    /// The directory says the new island.
-    fn look(&mut self) -> Result<Route, Trouble> {
+    /// Waits until the directory says such a route.
+    fn look(&mut self, is_it: impl Fn(&Route) -> bool) -> Result<Route, Trouble> {
         loop {
             self.held()?;
             match self.directory() {
-                Ok(route) if route.island == self.moving.island => return Ok(route),
+                Ok(route) if is_it(&route) => return Ok(route),
                 // The directory may be unavailable for a moment, or be changed just now.
                 Ok(_) | Err(Trouble::Unanswered(Unanswered::Refused(..))) => {}
                 Err(trouble) => return Err(trouble),
@@ -208,13 +245,9 @@ impl UnderWay<'_> {
     /// Ends the hold. What is refused is ordered again until the hold has ended by itself, or the operator wants an end.
     fn release(&mut self) -> Result<Released, Trouble> {
         let user = &self.moving.user;
-        let order = ReleaseOrder { user: user.clone(), id: Some(self.hold.id) };
+        let order = ReleaseOrder { user: user.clone(), id: None, ticket: Some(self.ticket.clone()) };
         let is_lost = Cell::new(false);
-        let release = |asking: &Asking| {
-            let answer = asking.try_post("/v1/release", &order);
-            is_lost.set(is_lost.get() || matches!(answer, Err(Unanswered::Lost(_))));
-            answer
-        };
+        let release = |asking: &Asking| noted(&is_lost, asking.try_post("/v1/release", &order));
         loop {
             match self.ask(release) {
                 // Done by the order before, whose answer was lost.
@@ -251,7 +284,7 @@ impl UnderWay<'_> {
                 answer => break answer?,
             }
         };
-        answer.holds.into_iter().find(|hold| hold.id == self.hold.id).ok_or(Trouble::HoldOver)
+        answer.holds.into_iter().find(|hold| Some(hold.id) == self.hold).ok_or(Trouble::HoldOver)
     }
 
     fn pause(&mut self, time: Duration, what: &'static str) -> Result<(), Trouble> {
@@ -279,9 +312,10 @@ impl UnderWay<'_> {
             Trouble::Timeout(what) => (format!("too long for {what}"), EXIT_PUT_BACK),
             Trouble::Interrupted => ("interrupted".to_owned(), EXIT_PUT_BACK),
             Trouble::Command(reason) => (reason, EXIT_PUT_BACK),
+            Trouble::Changed => ("the directory was changed before the user was held".to_owned(), EXIT_PUT_BACK),
             Trouble::HoldOver => ("somebody has ended the hold, or it has ended by itself".to_owned(), EXIT_PUT_BACK),
             Trouble::Unanswered(Unanswered::Refused(status, problem)) => (problem.error, code_of(status)),
-            Trouble::Unanswered(unanswered) => {
+            Trouble::Unanswered(unanswered) | Trouble::NotHeld(unanswered) => {
                 unanswered.tell();
                 ("mailferry does not answer".to_owned(), EXIT_UNAVAILABLE)
             }

@@ -8,7 +8,7 @@
 
 mod under_way;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -30,6 +30,9 @@ const WAITING_PER_USER: usize = 64;
 
 /// Other names of a user that are remembered.
 const ALSO_MAX: usize = 64;
+
+/// Tickets of orders that were taken back before they came.
+const TAKEN_BACK_MAX: usize = 64;
 
 /// What a wait leaves a login for its node, at least: of the time until its deadline, where that is long.
 const RESERVE: Duration = Duration::from_secs(10);
@@ -54,6 +57,8 @@ struct Table {
     count: u64,
     /// Logins that wait, for whomever.
     waiting: usize,
+    /// Tickets that hold nobody any more, the oldest first.
+    taken_back: VecDeque<Box<str>>,
 }
 
 struct Held {
@@ -82,6 +87,8 @@ pub struct Hold {
     pub move_to: Option<String>,
     /// The operator's word that the move may go on.
     pub go_on: bool,
+    /// How whoever has ordered it calls the order, and knows it again if he does not hear what came of it.
+    pub ticket: Option<Box<str>>,
     /// Logins that wait.
     pub waiting: usize,
 }
@@ -93,6 +100,8 @@ pub enum NotHeld {
     TooMany,
     /// The user is, already.
     Already(Box<Hold>),
+    /// The order was taken back before it came.
+    TakenBack,
 }
 
 /// A login has waited as long as it may, or too many wait, or mailferry stops.
@@ -122,7 +131,24 @@ impl Holds {
         (since, until): (SystemTime, Instant),
         move_to: Option<String>,
     ) -> Result<Hold, NotHeld> {
+        self.hold_by(None, (user, account), (since, until), move_to)
+    }
+
+    /// The same by an order that has a ticket. An order that comes twice finds its own hold.
+    ///
+    /// # Errors
+    /// As [`Self::hold`]; or this order was taken back.
+    pub fn hold_by(
+        &self,
+        ticket: Option<Box<str>>,
+        (user, account): (UserName, Option<UserName>),
+        (since, until): (SystemTime, Instant),
+        move_to: Option<String>,
+    ) -> Result<Hold, NotHeld> {
         let mut table = self.table();
+        if ticket.as_ref().is_some_and(|ticket| table.taken_back.contains(ticket)) {
+            return Err(NotHeld::TakenBack);
+        }
         let keys: Vec<Vec<u8>> = [&user].into_iter().chain(&account).map(key).collect();
         if let Some(held) = table.find(&keys) {
             return Err(NotHeld::Already(Box::new(held.shown())));
@@ -133,7 +159,7 @@ impl Holds {
         table.count += 1;
         let id = table.count;
         let (also, go_on, waiting) = (Vec::new(), false, 0);
-        let hold = Hold { id, user, account, also, since, until, move_to, go_on, waiting };
+        let hold = Hold { id, user, account, also, since, until, move_to, go_on, ticket, waiting };
         table.held.push(Held::new(hold.clone()));
         self.0.held.store(table.held.len(), Ordering::SeqCst);
         self.0.changed.notify_one();
@@ -194,6 +220,29 @@ impl Holds {
         self.table().find(&[key(user)]).map(Held::shown)
     }
 
+    /// The hold of this number.
+    pub fn of_id(&self, id: u64) -> Option<Hold> {
+        self.table().held.iter().find(|held| held.hold.id == id).map(Held::shown)
+    }
+
+    /// The hold that was ordered by this ticket.
+    pub fn of_ticket(&self, ticket: &str) -> Option<Hold> {
+        self.table().of_ticket(ticket)
+    }
+
+    /// The same, for its end: an order of this ticket that is still on its way holds nobody any more.
+    pub fn take_back(&self, ticket: &str) -> Option<Hold> {
+        let mut table = self.table();
+        let found = table.of_ticket(ticket);
+        if !table.taken_back.iter().any(|it| **it == *ticket) {
+            if table.taken_back.len() >= TAKEN_BACK_MAX {
+                table.taken_back.pop_front();
+            }
+            table.taken_back.push_back(ticket.into());
+        }
+        found
+    }
+
     /// All of them, the oldest first.
     pub fn all(&self) -> Vec<Hold> {
         self.table().held.iter().map(Held::shown).collect()
@@ -242,7 +291,7 @@ impl Holds {
             return None;
         }
         let mut table = self.table();
-        let Table { held, count, waiting } = &mut *table;
+        let Table { held, count, waiting, .. } = &mut *table;
         let held = held.iter_mut().find(|held| keys.iter().any(|key| held.keys.contains(key)))?;
         if *waiting >= WAITING_MAX || held.waiting.len() >= WAITING_PER_USER {
             return Some(Err(Overdue));
@@ -259,6 +308,10 @@ impl Table {
     /// Who has one of these.
     fn find(&self, keys: &[Vec<u8>]) -> Option<&Held> {
         self.held.iter().find(|held| held.keys.iter().any(|it| keys.contains(it)))
+    }
+
+    fn of_ticket(&self, ticket: &str) -> Option<Hold> {
+        self.held.iter().find(|held| held.hold.ticket.as_deref() == Some(ticket)).map(Held::shown)
     }
 }
 

@@ -105,8 +105,10 @@ async fn who_is_held_is_held_after_a_restart_for_the_time_that_was_left() {
     file.keep(&node(&islands, 0), Draining).await.unwrap();
     for (user, account, minutes) in [("anna", Some("a.nna"), 10), ("bérta \" \\", None, 60)] {
         let until = Instant::now() + Duration::from_secs(60 * minutes);
-        before.hold((name(user), account.map(name)), (SystemTime::now(), until), Some("b".to_owned())).unwrap();
+        let (ticket, to) = (Some(user.into()), Some("b".to_owned()));
+        before.hold_by(ticket, (name(user), account.map(name)), (SystemTime::now(), until), to).unwrap();
     }
+    before.change(before.all()[1].id, |hold| hold.go_on = true).unwrap();
     file.keep_holds(&before).await.unwrap();
     let (after, mut file) = (Holds::default(), StateFile::open(&path, &islands));
     assert_eq!(states(&islands), [Draining, InService], "one does not push out the other");
@@ -118,6 +120,8 @@ async fn who_is_held_is_held_after_a_restart_for_the_time_that_was_left() {
         assert!(still <= left && still + 30 > left, "{left} {still}");
     }
     assert_eq!(after.all()[0].move_to.as_deref(), Some("b"));
+    assert_eq!(after.all().iter().map(|it| it.go_on).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(after.of_ticket("anna").unwrap().id, after.all()[0].id);
     let more = after.hold((name("carol"), None), (SystemTime::now(), Instant::now()), None).unwrap();
     assert!(more.id > after.all()[1].id, "no number is given twice");
     after.release(after.all()[0].id).unwrap();

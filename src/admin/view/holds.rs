@@ -53,10 +53,14 @@ pub struct HoldOrder {
     /// Seconds until it ends by itself; ten minutes without it, and a day at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_s: Option<u64>,
-    /// For a move to this island: refused where the user is held already, and a release without a number is the word
-    /// that the move may go on.
+    /// For a move to this island: refused where the user is held already, and a release without number and ticket is
+    /// the word that the move may go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub move_to: Option<String>,
+    /// How whoever orders it calls the order, in 1 to 64 letters, digits and hyphens. The same order once more holds
+    /// nobody else, and is answered with its hold, so that one whose answer was lost can be given again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
 }
 
 /// What came of it.
@@ -78,9 +82,12 @@ pub struct Held {
 pub struct ReleaseOrder {
     /// Whom.
     pub user: String,
-    /// Only this hold, and not one that somebody else has begun since.
+    /// Only this hold, whatever the user is called now, and not one that somebody else has begun since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
+    /// Only the hold that was ordered by this ticket; an order of it that is still on its way holds nobody any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
 }
 
 /// What came of it.

@@ -69,6 +69,29 @@ async fn a_mailbox_is_held_once_by_whichever_of_its_names() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_order_is_known_again_by_its_ticket_and_holds_nobody_once_it_is_taken_back() {
+    let holds = Holds::default();
+    let by = |ticket: &str, user: &str| {
+        let until = Instant::now() + MINUTE;
+        holds.hold_by(Some(ticket.into()), (name(user), None), (SystemTime::now(), until), None)
+    };
+    let held = by("one", "anna").unwrap();
+    assert!(matches!(by("one", "anna"), Err(NotHeld::Already(it)) if it.ticket.as_deref() == Some("one")));
+    assert!(matches!(by("two", "anna"), Err(NotHeld::Already(it)) if it.ticket.as_deref() == Some("one")));
+    assert_eq!(holds.of_ticket("one").map(|it| it.id), Some(held.id));
+    assert_eq!(holds.take_back("one").and_then(|it| holds.release(it.id)).map(|it| it.id), Some(held.id));
+    assert!(matches!(by("one", "anna"), Err(NotHeld::TakenBack)), "the same order, which was late");
+    assert!(holds.of_ticket("two").is_none() && by("two", "anna").is_ok());
+    for number in 0..2 * TAKEN_BACK_MAX {
+        assert!(holds.take_back(&number.to_string()).is_none());
+        assert!(holds.take_back(&number.to_string()).is_none(), "it is remembered once");
+    }
+    let is_taken_back = |number: usize| matches!(by(&number.to_string(), "bob"), Err(NotHeld::TakenBack));
+    assert!(is_taken_back(2 * TAKEN_BACK_MAX - 1) && is_taken_back(TAKEN_BACK_MAX));
+    assert!(!is_taken_back(TAKEN_BACK_MAX - 1), "they are bounded");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waited_goes_on_at_the_release_in_the_order_of_coming() {
     let holds = Holds::default();
     let held = hold(&holds, "anna", None).unwrap();

@@ -78,7 +78,7 @@ async fn every_answer_is_what_is_described() {
     let (_left, _right, folder) = site().await;
     let running = folder.run().await;
     let _clients = (running.log_in("alice").await, running.log_in("bob").await);
-    let questions: [(&str, &str, Option<Value>, u16); 41] = [
+    let questions: [(&str, &str, Option<Value>, u16); 48] = [
         ("GET", "/healthz", None, 200),
         ("GET", "/readyz", None, 200),
         ("GET", "/v1/status", None, 200),
@@ -119,6 +119,13 @@ async fn every_answer_is_what_is_described() {
         ("POST", "/v1/release", Some(json!({"user": "alice", "id": 9})), 409),
         ("POST", "/v1/release", Some(json!({"user": "alice"})), 200),
         ("POST", "/v1/release", Some(json!({"user": "alice"})), 404),
+        ("POST", "/v1/hold", Some(json!({"user": "bob", "ticket": "not one"})), 400),
+        ("POST", "/v1/hold", Some(json!({"user": "bob", "ticket": "one", "move_to": "a"})), 200),
+        ("POST", "/v1/hold", Some(json!({"user": "bob", "ticket": "one", "move_to": "a"})), 200),
+        ("POST", "/v1/hold", Some(json!({"user": "bob", "ticket": "two", "move_to": "a"})), 409),
+        ("POST", "/v1/release", Some(json!({"user": "bob", "ticket": "two"})), 409),
+        ("POST", "/v1/release", Some(json!({"user": "bob", "ticket": "one"})), 200),
+        ("POST", "/v1/hold", Some(json!({"user": "bob", "ticket": "two", "move_to": "a"})), 409),
         ("POST", "/v1/reload", None, 200),
     ];
     let mut asked = BTreeSet::new();
