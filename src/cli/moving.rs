@@ -4,6 +4,7 @@
 //! the middle of anything when this one dies. It knows the hold alone, which ends by itself.
 
 mod outside;
+mod terminal;
 mod words;
 
 use std::cell::Cell;

@@ -3,21 +3,29 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, stdin};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
+use super::terminal::{Input, Lent};
+
 /// How long a command that is to end may take, before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How often it is looked whether all of it has ended.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// Something happened.
 enum Event {
+    /// The move is to end.
     Signal,
+    /// Ctrl-Z.
+    Stop,
     Enter,
     Ended(io::Result<ExitStatus>),
 }
@@ -42,27 +50,32 @@ pub(super) struct Outside {
     events: Receiver<Event>,
     sender: Sender<Event>,
     has_entered: bool,
-    /// Whether somebody sits at a terminal.
-    is_terminal: bool,
+    /// What a command may read.
+    input: Input,
+    /// How long a command that is to end may take, before it is killed.
+    grace: Duration,
     _signals: Runtime,
 }
 
 impl Outside {
     pub(super) fn listen(runtime: Runtime) -> Self {
         let (sender, events) = channel();
-        for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        let stop = SignalKind::from_raw(Signal::TSTP.as_raw());
+        for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), stop] {
             let sender = sender.clone();
+            let event = move || if kind == stop { Event::Stop } else { Event::Signal };
             runtime.spawn(async move {
                 let Ok(mut signals) = signal(kind) else { return };
-                while signals.recv().await.is_some() && sender.send(Event::Signal).is_ok() {}
+                while signals.recv().await.is_some() && sender.send(event()).is_ok() {}
             });
         }
-        Self { events, sender, has_entered: false, is_terminal: stdin().is_terminal(), _signals: runtime }
+        Self { events, sender, has_entered: false, input: Input::now(), grace: GRACE, _signals: runtime }
     }
 
     /// Enter counts from now on, where somebody sits at a terminal. Says whether that is so.
     pub(super) fn hear_enter(&self) -> bool {
-        if self.is_terminal {
+        let is_terminal = stdin().is_terminal();
+        if is_terminal {
             let sender = self.sender.clone();
             std::thread::spawn(move || {
                 let mut line = String::new();
@@ -71,7 +84,7 @@ impl Outside {
                 }
             });
         }
-        self.is_terminal
+        is_terminal
     }
 
     /// Whether Enter was pressed.
@@ -84,14 +97,15 @@ impl Outside {
         match self.events.recv_timeout(time) {
             Ok(Event::Signal) => return Err(Interrupted),
             Ok(Event::Enter) => self.has_entered = true,
-            // None runs; and there is a sender here.
-            Ok(Event::Ended(_)) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            // A user who is held does not wait for a job that somebody has stopped. No command runs; and there is a sender
+            // here.
+            Ok(Event::Stop | Event::Ended(_)) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
         Ok(())
     }
 
-    /// Runs a command of the shell to its end, with these variables. At a terminal it can be typed to; else it has a group of
-    /// processes of its own, so that all of it can be ended.
+    /// Runs a command of the shell to its end, with these variables. It has a group of processes of its own, so that all of it
+    /// can be ended, and the terminal if that is ours.
     pub(super) fn run(
         &mut self,
         command: &str,
@@ -100,27 +114,34 @@ impl Outside {
     ) -> Result<Ran, Interrupted> {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", command]).envs(variables.iter().copied());
-        let has_group = !self.is_terminal;
-        if has_group {
-            shell.process_group(0);
+        shell.process_group(0);
+        if self.input == Input::Nothing {
+            shell.stdin(Stdio::null());
         }
         let child = match shell.spawn() {
             Ok(child) => child,
             Err(error) => return Ok(Ran::Not(error)),
         };
-        let process = Process { pid: Pid::from_child(&child), has_group };
+        let group = Group(Pid::from_child(&child));
+        let lent = if self.input == Input::Terminal { Lent::to(group.0) } else { None };
+        // It may have stood still because it asked before it had the terminal.
+        group.tell(Signal::CONT);
         self.wait_beside(child);
         loop {
             match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Event::Ended(Ok(status))) => return Ok(Ran::Ended(status)),
                 Ok(Event::Ended(Err(error))) => return Ok(Ran::Not(error)),
                 Ok(Event::Enter) => {}
+                Ok(Event::Stop) => group.tell(Signal::CONT),
                 Ok(Event::Signal) => {
-                    self.end(&process);
+                    // Else we were ended with it.
+                    drop(lent);
+                    self.end(&group);
                     return Err(Interrupted);
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    self.end(&process);
+                    drop(lent);
+                    self.end(&group);
                     return Ok(Ran::TooLong);
                 }
             }
@@ -134,30 +155,33 @@ impl Outside {
         });
     }
 
-    /// Returns when the command has ended, by hook or by crook.
-    fn end(&mut self, process: &Process) {
-        process.tell(Signal::TERM);
-        let deadline = Instant::now() + GRACE;
-        loop {
-            match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Event::Ended(_)) => return,
-                Ok(Event::Enter | Event::Signal) => {}
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return process.tell(Signal::KILL),
+    /// Returns when the command has ended with all that it has started, by hook or by crook.
+    fn end(&mut self, group: &Group) {
+        group.tell(Signal::TERM);
+        // Who stands still hears nothing.
+        group.tell(Signal::CONT);
+        let deadline = Instant::now() + self.grace;
+        while group.is_there() {
+            if Instant::now() >= deadline {
+                return group.tell(Signal::KILL);
             }
+            // Whatever happens meanwhile does not make it faster.
+            let _ = self.events.recv_timeout(LOOK);
         }
     }
 }
 
-/// The command.
-struct Process {
-    pid: Pid,
-    has_group: bool,
-}
+/// The command, and what it has started.
+struct Group(Pid);
 
-impl Process {
+impl Group {
     /// One that has ended does not hear it.
     fn tell(&self, signal: Signal) {
-        let _ = if self.has_group { kill_process_group(self.pid, signal) } else { kill_process(self.pid, signal) };
+        let _ = kill_process_group(self.0, signal);
+    }
+
+    fn is_there(&self) -> bool {
+        test_kill_process_group(self.0).is_ok()
     }
 }
 
@@ -167,7 +191,8 @@ mod tests {
 
     fn outside() -> Outside {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        Outside { is_terminal: false, ..Outside::listen(runtime) }
+        // Whoever runs the tests keeps his terminal.
+        Outside { input: Input::Ours, ..Outside::listen(runtime) }
     }
 
     #[test]
@@ -181,6 +206,64 @@ mod tests {
     fn a_command_that_takes_too_long_is_ended() {
         let ran = outside().run("sleep 1000", &[], Instant::now()).unwrap();
         assert!(matches!(ran, Ran::TooLong), "{ran:?}");
+    }
+
+    /// What has no ear for SIGTERM is killed, also where the shell itself has ended.
+    #[test]
+    fn a_command_that_takes_too_long_is_killed_with_all_that_it_has_started() {
+        for whole in [
+            "sh -c \"trap '' TERM; echo $$ >$FILE; sleep 1000\" & sleep 1000",
+            "trap '' TERM; echo $$ >$FILE; sleep 1000",
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("pid");
+            let mut outside = outside();
+            outside.grace = Duration::from_millis(100);
+            let command = whole.replace("$FILE", &file.display().to_string());
+            let is_written = || std::fs::read_to_string(&file).is_ok_and(|pid| pid.ends_with('\n'));
+            std::thread::scope(|scope| {
+                let sender = outside.sender.clone();
+                scope.spawn(move || {
+                    while !is_written() {
+                        std::thread::yield_now();
+                    }
+                    sender.send(Event::Signal).unwrap();
+                });
+                assert_eq!(outside.run(&command, &[], Instant::now() + 100 * GRACE).unwrap_err(), Interrupted);
+            });
+            assert_gone(&std::fs::read_to_string(&file).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_command_that_is_stopped_goes_on() {
+        let deadline = Instant::now() + 100 * GRACE;
+        let mut outside = outside();
+        outside.sender.send(Event::Stop).unwrap();
+        let sender = outside.sender.clone();
+        let (ended, ends) = channel::<()>();
+        let stopping = std::thread::spawn(move || {
+            while ends.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+                sender.send(Event::Stop).unwrap();
+            }
+        });
+        let ran = outside.run("kill -STOP $$; exit 3", &[], deadline).unwrap();
+        assert!(matches!(ran, Ran::Ended(status) if status.code() == Some(3)), "{ran:?}");
+        drop(ended);
+        stopping.join().unwrap();
+    }
+
+    fn assert_gone(pid: &str) {
+        let is_gone = || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim()));
+            // Whoever inherits it may take his time to hear of its end.
+            status.map_or(true, |status| status.contains("State:\tZ"))
+        };
+        let deadline = Instant::now() + 2 * GRACE;
+        while !is_gone() {
+            assert!(Instant::now() < deadline, "process {pid} goes on");
+            std::thread::yield_now();
+        }
     }
 
     #[test]
@@ -198,17 +281,7 @@ mod tests {
         let command = format!("sleep 1000 & echo $! >'{}'; sleep 1000", file.display());
         assert_eq!(outside.run(&command, &[], Instant::now() + 100 * GRACE).unwrap_err(), Interrupted);
         interrupting.join().unwrap();
-        let pid = std::fs::read_to_string(&file).unwrap();
-        let is_gone = || {
-            let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim()));
-            // Whoever inherits it may take his time to hear of its end.
-            status.map_or(true, |status| status.contains("State:\tZ"))
-        };
-        let deadline = Instant::now() + 2 * GRACE;
-        while !is_gone() {
-            assert!(Instant::now() < deadline, "process {pid} goes on");
-            std::thread::yield_now();
-        }
+        assert_gone(&std::fs::read_to_string(&file).unwrap());
     }
 
     #[test]

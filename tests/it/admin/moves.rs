@@ -1,7 +1,9 @@
 //! Users who are held and moved: what the commands say, where the logins go, and that everything is put back.
 
+use std::fs;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -99,6 +101,27 @@ async fn logins_of_a_user_who_is_held_wait_and_go_on_at_the_release() {
     );
     running.log.line(&["operator: hold", "\"user\":\"alice\"", "\"uid\":"]).await;
     running.log.line(&["operator: release", "\"waited\":2", "\"uid\":"]).await;
+}
+
+#[tokio::test]
+async fn a_mailbox_is_released_and_kicked_by_any_of_its_names() {
+    let (_left, _right, folder) = known_by_two_names().await;
+    let running = folder.run().await;
+    let mut session = running.log_in("alice").await;
+    running.command(&["hold", "alice"]).await.said();
+    assert_eq!(running.command(&["kick", "al"]).await.said(), "1 sessions end\n");
+    session.closed().await;
+    // Nobody has logged in by this name: the directory alone knows whose it is.
+    let said = running.command(&["release", "AL"]).await;
+    assert_eq!(said.code, 4, "the names of this directory have their case: {}", said.err);
+    let said = running.command(&["release", "al"]).await.said();
+    assert!(said.starts_with("alice is released after "), "{said}");
+    running.command(&["hold", "alina"]).await.said();
+    for (user, expected) in [("al", "al is not held"), ("nobody", "nobody is not held")] {
+        let done = running.command(&["release", user]).await;
+        assert_eq!(done.code, 4);
+        assert!(done.err.starts_with(expected), "{}", done.err);
+    }
 }
 
 #[tokio::test]
@@ -303,6 +326,50 @@ async fn a_move_that_is_interrupted_or_whose_hold_somebody_ends_is_put_back() {
     let code = spawn_blocking(move || mover.ends()).await.unwrap();
     let done = Done { code: code.unwrap(), out: String::new(), err: tells.iter().collect() };
     assert_put_back(&running, &mut old, &done, "interrupted").await;
+}
+
+/// What stands in a file, as soon as it has a whole line.
+async fn written(path: &Path) -> String {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        if text.ends_with('\n') {
+            return text;
+        }
+        assert!(Instant::now() < deadline, "nothing in {}", path.display());
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn at_a_terminal_the_command_may_ask_and_is_cut_off_with_all_that_it_has_started() {
+    let (_left, _right, folder) = known_by_two_names().await;
+    let running = folder.run().await;
+    // A shell that has jobs, at a terminal of its own.
+    let shell =
+        "sh -mc '\"$FERRY\" move alice b --timeout 60s --command \"$MOVE\" --config \"$CONFIG\"; echo $? >$CODE'";
+    let started =
+        Program::through("/bin/sh", &["-c", "export FERRY=\"$0\" SHELL=/bin/sh; exec script -qefc \"$JOB\" /dev/null"])
+            .env("JOB", shell)
+            .env("MOVE", "read answer </dev/tty; sleep 1000 & echo \"$answer $!\" >$SAID; wait")
+            .env("CONFIG", folder.path("proxy.toml"))
+            .env("SAID", folder.path("said"))
+            .env("CODE", folder.path("code"))
+            .start_holding(Stdio::piped(), Stdio::piped(), |_| ());
+    let mut started = started;
+    let mut keys = started.child.stdin.take().unwrap();
+    hold_that(&running, |hold| hold["move_to"] == "b" && hold["under_way"] == 0).await;
+    // Ctrl-Z, an answer, and Ctrl-C.
+    keys.write_all(b"\x1ayes\n").unwrap();
+    let said = written(&folder.path("said")).await;
+    let child = said.trim().strip_prefix("yes ").unwrap_or_else(|| panic!("{said}")).to_owned();
+    keys.write_all(b"\x03").unwrap();
+    assert_eq!(written(&folder.path("code")).await, "75\n");
+    let status = fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default();
+    assert!(status.is_empty() || status.contains("State:\tZ"), "{status}");
+    assert_eq!(running.command(&["holds", "--json"]).await.json()["holds"], serde_json::json!([]));
+    drop(keys);
+    assert_eq!(spawn_blocking(move || started.ends()).await.unwrap(), Some(0));
 }
 
 #[tokio::test]
