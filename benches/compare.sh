@@ -22,7 +22,7 @@ set -euo pipefail
 
 USERS=1000
 PRINT=no ROUNDS=3 WORKS=hold,logins,pop3,alone,bulk,noop PEERS=haproxy,nginx,dovecot,perdition
-LOGINS=5000 PLAIN_LOGINS=15000 POP3_LOGINS=4000 ALONE=1500 NOOPS=20000 AT_MOST=6s POP3_AT_MOST=3s BULK=2s WARM_UP=200
+LOGINS=5000 PLAIN_LOGINS=15000 POP3_LOGINS=4000 POP3_PLAIN_LOGINS=15000 ALONE=1500 NOOPS=20000 AT_MOST=6s POP3_AT_MOST=3s BULK=2s WARM_UP=200
 # A mailferry wants eleven descriptors for five sessions. A Perdition is a process for each session.
 HELD=$((DESCRIPTORS * 5 / 11 - 500))
 STEPS=1000,$((HELD / 2)),$HELD FORKED_STEPS=100,300,500 SETTLE=3s
@@ -52,8 +52,8 @@ arguments() {
     while [ $# -gt 0 ]; do
         case $1 in
         --quick)
-            PRINT=yes ROUNDS=1 LOGINS=200 PLAIN_LOGINS=300 POP3_LOGINS=200 ALONE=20 NOOPS=200 AT_MOST=3s BULK=200ms WARM_UP=20
-            STEPS=50,150 FORKED_STEPS=20,40 SETTLE=500ms
+            PRINT=yes ROUNDS=1 LOGINS=200 PLAIN_LOGINS=300 POP3_LOGINS=200 POP3_PLAIN_LOGINS=300 ALONE=20 NOOPS=200 AT_MOST=3s BULK=200ms
+            WARM_UP=20 STEPS=50,150 FORKED_STEPS=20,40 SETTLE=500ms
             ;;
         --only) WORKS=${2?} && shift ;;
         --peers) PEERS=${2?} && shift ;;
@@ -149,7 +149,7 @@ do_work() { # do_work NAME WHAT
     logins-resumed) how=(tls logins-resumed logins --resume --count "$LOGINS") ;;
     logins-plain) how=(plain logins-plain logins --count "$PLAIN_LOGINS") ;;
     pop3-tls) how=(pop3s pop3-tls logins --count "$POP3_LOGINS") ;;
-    pop3-plain) how=(pop3 pop3-plain logins --count "$POP3_LOGINS") ;;
+    pop3-plain) how=(pop3 pop3-plain logins --count "$POP3_PLAIN_LOGINS") ;;
     alone-tls) how=(tls alone-tls logins --in-flight 1 --count "$ALONE") ;;
     alone-plain) how=(plain alone-plain logins --in-flight 1 --count "$ALONE") ;;
     down-*) how=("${2#*-}" "$2" bulk --for "$BULK") ;;

@@ -90,7 +90,8 @@ impl Bulk {
         }
         measured.add("octets", octets as f64, "");
         measured.add("rate", octets as f64 / MIB as f64 / took, "MiB/s");
-        measured.add("cpu", cpu.map(|cpu| cpu * GIB / octets as f64), "s/GiB");
+        measured.add("cpu", cpu.map(|cpu| cpu.seconds * GIB / octets as f64), "s/GiB");
+        cpu.iter().for_each(|cpu| cpu.tell(&mut measured));
         for client in open {
             client.close().await;
         }

@@ -75,7 +75,8 @@ impl Logins {
         for (name, rank) in [("p50", 500), ("p99", 990), ("max", 1000)] {
             measured.add(name, permille(&mut latencies, rank).map(|latency| latency * MILLI), "ms");
         }
-        measured.add("cpu", cpu.map(|cpu| cpu * MICRO / logins as f64), "µs/login");
+        measured.add("cpu", cpu.map(|cpu| cpu.seconds * MICRO / logins as f64), "µs/login");
+        cpu.iter().for_each(|cpu| cpu.tell(&mut measured));
         Ok(measured)
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod bulk;
 pub(crate) mod certificates;
 mod client;
 mod counts;
+mod cpu;
 mod door;
 mod figures;
 mod fuse;

@@ -75,7 +75,8 @@ impl Noop {
         for (name, rank) in [("p50", 500), ("p99", 990)] {
             measured.add(name, permille(&mut latencies, rank).map(|latency| latency * MICRO), "µs");
         }
-        measured.add("cpu", cpu.map(|cpu| cpu * MICRO / asked as f64), "µs/round trip");
+        measured.add("cpu", cpu.map(|cpu| cpu.seconds * MICRO / asked as f64), "µs/round trip");
+        cpu.iter().for_each(|cpu| cpu.tell(&mut measured));
         for client in open {
             client.close().await;
         }

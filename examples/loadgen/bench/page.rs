@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::cpu::IN_TICKS;
 use super::figures::{median, spread};
 use super::measured::shown;
 use super::plot::{Bars, Curve, Curves};
@@ -161,6 +162,9 @@ impl<'a> Figures<'a> {
                 let _ = writeln!(text, "| {}{unit} | {} |", row.0, cells.join(" | "));
             }
             text.push('\n');
+        }
+        if let Some(coarse) = self.0.iter().find(|line| line.figure == IN_TICKS) {
+            let _ = writeln!(text, "This kernel counts CPU in ticks of {} ms only.\n", shown(coarse.value));
         }
         text
     }

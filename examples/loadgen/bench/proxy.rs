@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::counts::{self, Counted};
-use super::processes;
+use super::cpu::{self, Cpu, Used};
 
 #[derive(Args)]
 pub(crate) struct Watch {
@@ -17,14 +17,14 @@ pub(crate) struct Watch {
 
 /// How it stood when the measurement began.
 pub(crate) struct Before {
-    cpu: Option<f64>,
+    cpu: Option<Cpu>,
     counted: Option<Counted>,
 }
 
 /// What happened since.
 pub(crate) struct Spent {
-    /// Seconds of CPU; `None` without a process.
-    pub(crate) cpu: Option<f64>,
+    /// CPU of the proxy; `None` without a process.
+    pub(crate) cpu: Option<Used>,
     /// At the node; `None` when there is nobody to ask.
     pub(crate) counted: Option<Counted>,
 }
@@ -35,13 +35,13 @@ impl Watch {
     }
 
     pub(crate) async fn since(&self, before: &Before) -> Result<Spent, String> {
-        let cpu = self.cpu()?.zip(before.cpu).map(|(after, before)| after - before);
+        let cpu = self.cpu()?.zip(before.cpu.as_ref()).map(|(after, before)| after.since(before));
         let counted = self.counted().await?.zip(before.counted).map(|(after, before)| after.since(before));
         Ok(Spent { cpu, counted })
     }
 
-    fn cpu(&self) -> Result<Option<f64>, String> {
-        if self.pid.is_empty() { Ok(None) } else { processes::cpu(&self.pid).map(Some) }
+    fn cpu(&self) -> Result<Option<Cpu>, String> {
+        if self.pid.is_empty() { Ok(None) } else { cpu::cpu(&self.pid).map(Some) }
     }
 
     pub(crate) async fn counted(&self) -> Result<Option<Counted>, String> {

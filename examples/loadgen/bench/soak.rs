@@ -122,7 +122,8 @@ impl Soak {
                 measured.troubles.push(format!("{} sessions are left at the node", counted.sessions));
             }
         }
-        measured.add("cpu of the proxy", spent.cpu, "s");
+        measured.add("cpu of the proxy", spent.cpu.map(|cpu| cpu.seconds), "s");
+        spent.cpu.iter().for_each(|cpu| cpu.tell(&mut measured));
         if let (Some(base), Some(peak), Some(end)) = (base, peak, self.quiet().await?) {
             self.compare(&mut measured, [("base", base), ("most", peak), ("end", end)]);
         }
