@@ -61,17 +61,6 @@ impl Desk {
         Unknown { error: format!("the directory knows no user {user}"), meant: known.meant }
     }
 
-    /// The sessions of a user: those under this name, and of one who is held, those under all his names.
-    pub(super) async fn sessions_of(&self, user: &str) -> (Selection, bool) {
-        match self.held(user).await {
-            Ok(hold) => {
-                let hold = self.with_names(hold).await;
-                (Selection::of_names(keys(&hold)), true)
-            }
-            Err(_) => (Selection::of_user(user), false),
-        }
-    }
-
     /// The user's hold, by one of the names that are known of it.
     pub(super) fn held_by_name(&self, user: &str) -> Result<Hold, Refusal> {
         let name = self.looked_up(user).ok().or_else(|| UserName::new(user.as_bytes()));

@@ -80,7 +80,7 @@ fn is_called(user: &UserName, name: &str) -> bool {
 impl Desk {
     /// The sessions of a user: those under this name, and of one who is held, those under all his names.
     pub(super) async fn sessions_of(&self, user: &str) -> (Selection, bool) {
-        match self.held(user) {
+        match self.held(user).await {
             Ok(hold) => {
                 let hold = self.with_names(hold).await;
                 (Selection::of_names(keys(&hold)), true)
