@@ -97,7 +97,8 @@ impl Bound {
     pub(super) fn bind(path: &Path, group: Option<&str>) -> Result<Self, SocketError> {
         let unusable = |reason| SocketError::Unusable { path: path.to_owned(), reason };
         // Of two that start at once, the second should find a socket that lives. Who cannot have the lock goes on without.
-        let folder = fs::File::open(path.parent().unwrap_or(Path::new("."))).map_err(unusable)?;
+        let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+        let folder = fs::File::open(folder).map_err(unusable)?;
         let _lock = folder.try_lock();
         remove_stale(path)?;
         let socket = name(path).map_err(unusable)?;

@@ -114,9 +114,10 @@ impl Seconds {
         }
     }
 
+    /// Of seconds that are told still.
     fn sum(&self, seconds: Range<u64>) -> u32 {
-        let is_there = |second: &u64| *second <= self.newest && self.newest - second < SECONDS as u64;
-        let counts = seconds.filter(is_there).filter_map(|second| self.counts.get(place(second)));
+        let is_counted = |second: &u64| *second <= self.newest;
+        let counts = seconds.filter(is_counted).filter_map(|second| self.counts.get(place(second)));
         counts.fold(0, |sum, count| sum.saturating_add(*count))
     }
 }

@@ -11,7 +11,7 @@ use mailferry::config::Settings;
 use mailferry::directory::template::FilterTemplate;
 use mailferry::directory::{SourceSettings, ldap};
 use mailferry::limits;
-use mailferry::metrics::{Outcome, Word};
+use mailferry::metrics::{Outcome, Word, families};
 use mailferry::names::IslandName;
 use mailferry::routing::Island;
 use mailferry::testkit::exposition::Exposition;
@@ -274,6 +274,12 @@ async fn every_outcome_of_a_login_is_counted_under_its_own_word() {
     let accepted = page.sum("mailferry_connections_accepted_total", &[]);
     assert_eq!(page.sum("mailferry_connections_ended_total", &[]), accepted - 2.0);
     assert!(page.sum("mailferry_wait_duration_seconds_count", &[("island", "b")]) == 1.0, "cut by the timeout");
+    for family in families::all() {
+        let is_there = family.samples().iter().all(|name| !page.all(name, &[]).is_empty());
+        // No node is probed here.
+        assert!(is_there || family.name == "mailferry_probe_greeting_seconds", "{}", family.name);
+    }
+    assert_eq!(page.sum("mailferry_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), 1.0);
     site.end(&["right-Pa55", WRONG]).await;
 }
 
@@ -386,11 +392,28 @@ async fn a_login_that_waits_for_a_node_is_counted_and_so_is_the_state_of_the_nod
         told(&site, Door::ImapClear, &["LOGIN alice right-Pa55"]).await;
     }
     let page = page_where(&site, |page| page.sum("mailferry_node_in_service", &imap) == 0.0).await;
+    assert!(page.sum("mailferry_log_warnings_suppressed_total", &[]) > 0.0, "four warnings of one kind at once");
     let [island, node, protocol] = imap;
     assert_eq!(page.sum("mailferry_node_state", &[island, node, protocol, ("state", "in-service")]), 0.0);
     assert_eq!(page.sum("mailferry_node_in_service", &[("island", "b")]), 2.0);
     assert_eq!(page.sum("mailferry_node_operator_state", &[("state", "in-service")]), 2.0);
     site.end(&["right-Pa55"]).await;
+}
+
+#[tokio::test]
+async fn probes_that_pass_are_counted_with_the_time_to_the_greeting() {
+    let node = FakeNode::imap().await;
+    let mut often = spec(&[node.port]);
+    often.probe.interval = Duration::from_millis(10);
+    let site = Site::start(often).await;
+    let left = [("island", "a"), ("node", "left"), ("protocol", "imap")];
+    page_where(&site, |page| {
+        let [island, node, protocol] = left;
+        page.sum("mailferry_probes_total", &[island, node, protocol, ("result", "passed")]) > 1.0
+            && page.sum("mailferry_probe_greeting_seconds", &left) > 0.0
+    })
+    .await;
+    site.end(&[]).await;
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@
   ];
   hear({
     ...now, may_order: true, islands, curves, failures,
-    status: { ...now.status, uptime_s: 950460, since: ago(950460).slice(0, 19) + "Z", pid: 1741, rights: { ...now.status.rights, user: "mailferry" }, sessions: 17270, logins_last_minute: 2861, config: "/etc/mailferry/proxy.toml", state_file: "/var/lib/mailferry/operator.json",
+    status: { ...now.status, uptime_s: 950460, since: ago(950460).slice(0, 19) + "Z", pid: 1741, rights: { ...now.status.rights, user: "mailferry", files: "written only below \"/var/lib/mailferry\", none is executed (Landlock 7)" }, sessions: 17270, logins_last_minute: 2861, config: "/etc/mailferry/proxy.toml", state_file: "/var/lib/mailferry/operator.json",
       directory: [{ name: "ldaps://ldap1.example.net", available: false, reason: "no answer in time" }, { name: "ldaps://ldap2.example.net", available: true, reason: null }],
       cache: { users: 48211, capacity: 200000, lookups_last_minute: 2994, served_last_minute: 2917 } },
   });

@@ -28,7 +28,22 @@ pub async fn ask(socket: &Path, method: &str, path: &str, body: Option<Value>) -
     let answer = talk(socket, question.as_bytes()).await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}")))
+    let body = if head.contains("transfer-encoding: chunked") { whole(body) } else { body.to_owned() };
+    (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}")))
+}
+
+/// What came in chunks (RFC 9112 §7.1), which must be complete.
+fn whole(mut chunks: &str) -> String {
+    let mut whole = String::new();
+    loop {
+        let (length, rest) = chunks.split_once("\r\n").expect("a chunk");
+        let (chunk, rest) = rest.split_at(usize::from_str_radix(length, 16).unwrap());
+        chunks = rest.strip_prefix("\r\n").expect("the end of a chunk");
+        if chunk.is_empty() {
+            return whole;
+        }
+        whole += chunk;
+    }
 }
 
 /// Says this, and hears everything until the close.
