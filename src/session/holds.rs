@@ -9,7 +9,7 @@
 mod under_way;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -45,6 +45,8 @@ pub struct Holds(Arc<Shared>);
 struct Shared {
     /// How many users are held.
     held: AtomicUsize,
+    /// How many holds have ended.
+    ended: AtomicU64,
     table: Mutex<Table>,
     under_way: UnderWay,
     changed: Notify,
@@ -204,6 +206,8 @@ impl Holds {
         let mut table = self.table();
         let place = table.held.iter().position(|held| is_it(&held.hold))?;
         let held = table.held.remove(place);
+        // Before it is seen that nobody is held.
+        self.0.ended.fetch_add(1, Ordering::SeqCst);
         self.0.held.store(table.held.len(), Ordering::SeqCst);
         table.waiting -= held.waiting.len();
         let shown = held.shown();
@@ -381,6 +385,11 @@ impl Way<'_> {
             timeout_at(until, &mut turn.released).await.map_err(|_| Overdue)?.map_err(|_| Overdue)?;
             has_waited = true;
         }
+    }
+
+    /// How many holds have ended, of whomever.
+    pub(super) fn ended(&self) -> u64 {
+        self.holds.0.ended.load(Ordering::SeqCst)
     }
 
     /// The login has failed.

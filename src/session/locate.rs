@@ -71,7 +71,7 @@ pub(super) async fn locate(
     let user = &names.looked_up;
     let mut is_news = pass(way, &[user], until, guess, record, ear).await?;
     loop {
-        let began = Instant::now();
+        let (began, ended) = (Instant::now(), way.ended());
         // Who was held has most likely been moved: no old route, and nothing that the cache has.
         let afresh = if is_news { site.directory.locate_afresh(user).await } else { None };
         let located = match afresh {
@@ -81,7 +81,9 @@ pub(super) async fn locate(
         record.looked_up(&located, began.elapsed());
         let (destination, found) = destination(site, names, located?)?;
         // Another name of somebody who is held. The directory has just said whose it is, or the cache.
-        if !pass(way, &[user, &destination.counted], until, guess, record, ear).await? {
+        let has_waited = pass(way, &[user, &destination.counted], until, guess, record, ear).await?;
+        // A hold that has ended since it was asked may have been of this mailbox, and the answer from before.
+        if !has_waited && way.ended() == ended {
             record.routed(&found, &destination.table);
             return Ok(destination);
         }
@@ -115,12 +117,15 @@ async fn pass(
 }
 
 /// The login has failed on `old`: whether the user has been moved, and where to. The directory is asked again, unless
-/// that was done just now or too much is asked; if it does not know better, the failure stands.
+/// that was done just now or too much is asked; if it does not know better, the failure stands. Where that is the mailbox of
+/// somebody who is held, the next try waits for it.
 pub(super) async fn moved(
     site: &Site,
     names: &Names,
     old: &Destination,
-    record: &mut Record,
+    guess: &mut Guess,
+    (record, way): (&mut Record, &mut Way<'_>),
+    ear: &Ear,
 ) -> Option<Result<Destination, Failure>> {
     let began = Instant::now();
     let located = site.directory.locate_afresh(&names.looked_up).await?;
@@ -132,6 +137,13 @@ pub(super) async fn moved(
     };
     if Arc::ptr_eq(&new.table, &old.table) && new.login == old.login {
         return None;
+    }
+    if new.counted != old.counted {
+        match pass(way, &[&names.looked_up, &new.counted], Instant::now(), guess, record, ear).await {
+            Ok(false) => {}
+            Ok(true) => return Some(Err(Failure::Held)),
+            Err(failure) => return Some(Err(failure)),
+        }
     }
     record.routed(&found, &new.table);
     Some(Ok(new))
@@ -149,47 +161,4 @@ fn destination(site: &Site, names: &Names, located: Located) -> Result<(Destinat
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-    use std::num::NonZeroU32;
-    use std::time::{Duration, SystemTime};
-
-    use futures_util::FutureExt as _;
-
-    use super::super::holds::Holds;
-    use super::super::registry::Registry;
-    use super::*;
-    use crate::drain;
-    use crate::limits::Limits;
-    use crate::names::SessionId;
-    use crate::proto::Protocol;
-    use crate::testkit::settings;
-
-    #[tokio::test(start_paused = true)]
-    async fn who_waits_for_a_hold_keeps_nobody_of_his_network_waiting_and_is_admitted_again() {
-        let mut settings = settings::limits();
-        settings.failed_logins_per_network = NonZeroU32::new(1);
-        let limits = Limits::new(settings, 100);
-        let client = SocketAddr::from(([192, 0, 2, 1], 1000));
-        let guess = || limits.guess(client.ip());
-        let (holds, anna) = (Holds::default(), UserName::new(b"anna").unwrap());
-        let until = Instant::now() + Duration::from_secs(30);
-        let hold = holds.hold((anna.clone(), None), (SystemTime::now(), until), None).unwrap();
-        let id = SessionId { run: 1, number: 1 };
-        let mut record = Record::new(id, Protocol::Imap, client, &Registry::default());
-        let (mut way, mut held, mut other, names) = (holds.way(id), guess(), guess(), [&anna]);
-        let (_stop, drain) = drain::channel();
-        let ear = drain.ear();
-        admitted(&mut held).await.unwrap();
-        let mut waiting = Box::pin(pass(&mut way, &names, until, &mut held, &mut record, &ear));
-        assert!(waiting.as_mut().now_or_never().is_none());
-        assert!(matches!(admitted(&mut other).now_or_never(), Some(Ok(()))), "it does not wait for a hold");
-        holds.release(hold.id).unwrap();
-        assert!(waiting.as_mut().now_or_never().is_none(), "there may be one wrong password, and not two");
-        other.take_back(Instant::now().into_std());
-        assert!(matches!(waiting.await, Ok(true)));
-        assert!(admitted(&mut guess()).now_or_never().is_none(), "it counts again");
-        held.refused(Instant::now().into_std());
-        assert!(matches!(admitted(&mut guess()).now_or_never(), Some(Err(Failure::TooManyFailures))));
-    }
-}
+mod tests;

@@ -277,7 +277,7 @@ async fn attempt(
     };
     let failed_in = record.stage();
     record.enter(Stage::Directory);
-    match locate::moved(site, &names, &destination, record).await {
+    match locate::moved(site, &names, &destination, guess, (record, way), ear).await {
         Some(new) => connect::connect(site, limits, &new?, door.protocol, login, record).await,
         None => {
             record.back_to(failed_in);
