@@ -129,7 +129,14 @@ impl Outside {
         self.wait_beside(child);
         loop {
             match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Event::Ended(Ok(status))) => return Ok(Ran::Ended(status)),
+                Ok(Event::Ended(Ok(status))) => {
+                    if !status.success() {
+                        // Nothing of what is put back goes on behind it. (Ctrl-C may have ended the shell alone.)
+                        drop(lent);
+                        self.end(&group);
+                    }
+                    return Ok(Ran::Ended(status));
+                }
                 Ok(Event::Ended(Err(error))) => return Ok(Ran::Not(error)),
                 Ok(Event::Enter) => {}
                 Ok(Event::Stop) => group.tell(Signal::CONT),
@@ -232,6 +239,24 @@ mod tests {
                 assert_eq!(outside.run(&command, &[], Instant::now() + 100 * GRACE).unwrap_err(), Interrupted);
             });
             assert_gone(&std::fs::read_to_string(&file).unwrap());
+        }
+    }
+
+    #[test]
+    fn of_a_command_that_fails_nothing_goes_on_and_what_one_has_left_behind_that_succeeds_does() {
+        for (code, goes_on) in [(3, false), (0, true)] {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("pid");
+            let command = format!("sleep 1000 & echo $! >'{}'; exit {code}", file.display());
+            let ran = outside().run(&command, &[], Instant::now() + 100 * GRACE).unwrap();
+            assert!(matches!(ran, Ran::Ended(status) if status.code() == Some(code)), "{ran:?}");
+            let pid = std::fs::read_to_string(&file).unwrap();
+            if goes_on {
+                let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+                rustix::process::kill_process(pid, Signal::KILL).unwrap();
+            } else {
+                assert_gone(&pid);
+            }
         }
     }
 
