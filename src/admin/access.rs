@@ -27,7 +27,7 @@ use super::operator::Operator;
 use super::refusal::Refusal;
 use crate::net::listen::Passed;
 use crate::secret::{PasswordError, Secret, read_password};
-use crate::session::frequent::network_of;
+use crate::session::frequent::Network;
 
 /// Shortest token, in octets: 192 bits, where it is made as the remedy says. No guessing comes near.
 const TOKEN_MIN: usize = 32;
@@ -250,7 +250,7 @@ impl Gate {
         if let Some(pass) = shown.and_then(gives) {
             return Ok(pass);
         }
-        let (network, now) = (network_of(client.ip()), Instant::now().into_std());
+        let (network, now) = (Network::of(client.ip()), Instant::now().into_std());
         let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(wait) = guesses.must_wait(network, now) {
             let error = "this token is not taken, and too many wrong ones came from this network: wait with the next";

@@ -7,9 +7,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
-
 use crate::pace::{Alarm, Pace};
+use crate::session::frequent::Network;
 
 /// Networks that are remembered, at most: some 100 KB.
 const NETWORKS_MAX: usize = 1024;
@@ -26,7 +25,7 @@ const PERIOD: Duration = Duration::from_secs(60);
 
 /// The wrong tokens of all networks.
 pub(super) struct Guesses {
-    networks: HashMap<IpNet, Guesser>,
+    networks: HashMap<Network, Guesser>,
     /// One for those who may go on, and one for those who must wait: that a network must is not drowned by its wrong tokens.
     alarms: [Alarm; 2],
 }
@@ -53,13 +52,13 @@ impl Default for Guesses {
 
 impl Guesses {
     /// How long a network must wait before its next wrong token; `None`: it need not.
-    pub(super) fn must_wait(&self, network: IpNet, now: Instant) -> Option<Duration> {
+    pub(super) fn must_wait(&self, network: Network, now: Instant) -> Option<Duration> {
         let due = self.networks.get(&network)?.pace.due(now, INTERVAL, AT_ONCE);
         Some(due.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
     }
 
     /// A token of it was wrong.
-    pub(super) fn wrong(&mut self, network: IpNet, now: Instant) -> Option<News> {
+    pub(super) fn wrong(&mut self, network: Network, now: Instant) -> Option<News> {
         self.make_room(network, now);
         let guesser = self.networks.entry(network).or_insert_with(|| Guesser { pace: Pace::default(), last: now });
         guesser.pace.take(now, INTERVAL, AT_ONCE);
@@ -70,7 +69,7 @@ impl Guesses {
         alarm.ring(now).map(|untold| News { untold, is_last })
     }
 
-    fn make_room(&mut self, network: IpNet, now: Instant) {
+    fn make_room(&mut self, network: Network, now: Instant) {
         if self.networks.len() < NETWORKS_MAX || self.networks.contains_key(&network) {
             return;
         }
@@ -92,8 +91,8 @@ mod tests {
 
     use super::*;
 
-    fn network(number: u32) -> IpNet {
-        IpNet::from(std::net::IpAddr::V4(Ipv4Addr::from_bits(number)))
+    fn network(number: u32) -> Network {
+        Network::of(std::net::IpAddr::V4(Ipv4Addr::from_bits(number)))
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::view;
 use crate::names::{SessionId, UserName, lower_case};
 use crate::near::nearest;
 use crate::routing::NodePort;
-use crate::session::frequent::{LastMinute, Rate, network_of};
+use crate::session::frequent::{LastMinute, Network, Rate};
 use crate::session::registry::Session;
 use crate::session::spread::Spread;
 
@@ -152,7 +152,7 @@ impl Desk {
             if let Some(user) = session.user() {
                 users.entry(user.clone()).or_default().add(session);
             }
-            networks.entry(network_of(session.client().ip())).or_default().add(session);
+            networks.entry(Network::of(session.client().ip())).or_default().add(session);
             nodes.entry(path_of(session.port())).or_default().add(session);
         });
         look.await;

@@ -16,7 +16,6 @@ use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use ipnet::IpNet;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -29,7 +28,7 @@ use super::operator::Operator;
 use super::socket::Bound;
 use super::take_over::{FIRST_OCTET, TakeOver};
 use crate::drain::Drain;
-use crate::session::frequent::network_of;
+use crate::session::frequent::Network;
 
 /// Connections at once over the socket; others wait in the kernel's queue.
 const LOCAL_MAX: usize = 16;
@@ -126,7 +125,7 @@ pub(super) async fn serve(door: Door, mut is_open: watch::Receiver<bool>, router
         let place = places.free().await;
         let network = match &caller {
             Caller::Local(..) => None,
-            Caller::Remote(_, client) => Some(network_of(client.ip())),
+            Caller::Remote(_, client) => Some(Network::of(client.ip())),
         };
         let mut given_up = places.take(network);
         let (streaming, streams_now) = oneshot::channel();
@@ -181,7 +180,7 @@ struct Places {
 
 struct Taken {
     began: Instant,
-    network: Option<IpNet>,
+    network: Option<Network>,
     /// Dropping it ends the connection.
     word: oneshot::Sender<()>,
 }
@@ -210,13 +209,13 @@ impl Places {
 
     /// The first one of the network that has the most.
     fn leaving(&self) -> Option<usize> {
-        let mut counts: HashMap<Option<IpNet>, usize> = HashMap::new();
+        let mut counts: HashMap<Option<Network>, usize> = HashMap::new();
         self.taken.iter().for_each(|it| *counts.entry(it.network).or_default() += 1);
         let most = counts.values().max()?;
         self.taken.iter().position(|it| counts.get(&it.network) == Some(most))
     }
 
-    fn take(&mut self, network: Option<IpNet>) -> oneshot::Receiver<()> {
+    fn take(&mut self, network: Option<Network>) -> oneshot::Receiver<()> {
         let (word, given_up) = oneshot::channel();
         self.taken.push_back(Taken { began: Instant::now(), network, word });
         given_up

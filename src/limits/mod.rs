@@ -31,7 +31,7 @@ use crate::pace::Alarm;
 use connections::{Changed, Connections, Entered};
 use crowds::Whose;
 use guesses::{Guesses, News};
-use network::Network;
+pub use network::Network;
 use sessions::{Sessions, User};
 
 /// One connection may be leaving for so many that stay: there must be a descriptor for each of them.

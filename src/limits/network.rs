@@ -14,13 +14,14 @@ const IPV6_WIDE_PREFIX: u8 = 48;
 
 /// A client's network, or the /48 that it is in. IPv4 written as IPv6 is IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Network {
+pub struct Network {
     base: IpAddr,
     prefix: u8,
 }
 
 impl Network {
-    pub(super) fn of(client: IpAddr) -> Self {
+    /// The network of this address.
+    pub fn of(client: IpAddr) -> Self {
         match client.to_canonical() {
             IpAddr::V4(address) => Self { base: IpAddr::V4(address), prefix: 32 },
             IpAddr::V6(address) => Self::v6(address, IPV6_PREFIX),

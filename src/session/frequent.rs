@@ -9,14 +9,12 @@ mod sketch;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
-use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv6Net};
-
 use self::sketch::Sketch;
 use super::registry::Session;
+pub use crate::limits::Network;
 use crate::names::{IslandName, NodeName, UserName};
 
 /// Shards of each kind. With [`COUNTERS`] it is how many users of one minute are told apart without an error: 8 192.
@@ -55,8 +53,8 @@ pub struct LastMinute<K> {
 pub struct Busiest {
     /// By the name that was looked up.
     pub users: LastMinute<UserName>,
-    /// By [`network_of`].
-    pub networks: LastMinute<IpNet>,
+    /// IPv4 addresses and IPv6 /64s.
+    pub networks: LastMinute<Network>,
     /// On which island, and which node there.
     pub nodes: LastMinute<(IslandName, NodeName)>,
 }
@@ -65,7 +63,7 @@ pub struct Busiest {
 #[derive(Default)]
 pub(super) struct Frequent {
     users: Both<UserName>,
-    networks: Both<IpNet>,
+    networks: Both<Network>,
     nodes: Both<(IslandName, NodeName)>,
 }
 
@@ -119,7 +117,7 @@ impl Frequent {
         if let Some(user) = session.user() {
             self.users.add(user, logins, octets, now);
         }
-        self.networks.add(&network_of(session.client().ip()), logins, octets, now);
+        self.networks.add(&Network::of(session.client().ip()), logins, octets, now);
         let port = session.port();
         let node = (port.table().island().name.clone(), port.node().name.clone());
         self.nodes.add(&node, logins, octets, now);
@@ -213,16 +211,6 @@ impl<K: Clone + Eq + Hash> Windows<K> {
         }
         each.retain(|_, count| *count > 0);
         (each, self.running.missed().saturating_add(part(self.before.missed())))
-    }
-}
-
-/// A client's network, as limits know it: an IPv4 address or an IPv6 /64.
-pub fn network_of(client: IpAddr) -> IpNet {
-    match client.to_canonical() {
-        IpAddr::V4(address) => IpNet::V4(address.into()),
-        IpAddr::V6(address) => {
-            Ipv6Net::new(address, 64).map_or_else(|_| IpAddr::V6(address).into(), |net| net.trunc().into())
-        }
     }
 }
 

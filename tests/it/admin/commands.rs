@@ -150,7 +150,7 @@ async fn top_has_the_users_networks_and_nodes_with_the_most_first() {
         &["bob", "1", "1"],
         &[],
         &["NETWORK", "LOGINS/MIN", "SESSIONS"],
-        &["127.0.0.1/32", "4", "4"],
+        &["127.0.0.1", "4", "4"],
         &[],
         &["NODE", "LOGINS/MIN", "SESSIONS"],
         &["a/left", "3", "3"],
