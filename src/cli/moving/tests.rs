@@ -160,7 +160,7 @@ fn no_command_hears_an_escaped_name_and_nobody_is_held_for_it() {
 
 /// The exit code of a whole move, what was asked, and what was ordered.
 fn moved(answers: Vec<Answer>) -> (ExitCode, Vec<String>, Vec<serde_json::Value>) {
-    let Scripted { line, asked, folder, orders } = scripted(answers, &["--command", "false"]);
+    let Scripted { line, asked, folder, orders } = scripted(answers, &["--command", "true"]);
     let code = move_user(&line.moving, &line.asking).unwrap_or_else(|code| code);
     let _ = UnixStream::connect(folder.path().join("socket"));
     let asked = asked.join().unwrap();
