@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn a_command_that_takes_too_long_is_killed_with_all_that_it_has_started() {
         for whole in [
-            "sh -c \"trap '' TERM; echo $$ >$FILE; sleep 1000\" & sleep 1000",
+            "sh -c \"trap '' TERM; echo \\$\\$ >$FILE; sleep 1000\" & sleep 1000",
             "trap '' TERM; echo $$ >$FILE; sleep 1000",
         ] {
             let dir = tempfile::tempdir().unwrap();
