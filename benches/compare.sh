@@ -107,7 +107,7 @@ hold_sessions() {
         if [ "$name" = perdition ]; then steps=$FORKED_STEPS; fi
         hold "$name" "$name" tls hold-tls "$steps"
         hold "$name" "$name" plain hold-plain "$steps"
-        if [ "$name" = mailferry ]; then hold mailferry mailferry-both tls hold-both "$steps"; fi
+        if [[ $name == mailferry* ]]; then hold "$name" "$name-both" tls hold-both "$steps"; fi
     done
 }
 

@@ -85,7 +85,7 @@ start() { # start NAME
     case $name in
     mailferry*)
         configure "$name" mailferry.toml
-        if [ "$name" = mailferry-other ]; then program=$OTHER; fi
+        if [[ $name == mailferry-other* ]]; then program=$OTHER; fi
         launch "$name" "$program" run -c "$work/mailferry.toml"
         ;;
     haproxy*)
@@ -136,7 +136,7 @@ choose_dovecot_users() {
 
 configure() { # configure NAME TEMPLATE
     local name=$1 node=$NODE_IMAP node_pop3=${NODE_POP3-110} node_tls=off node_ca='' node_name='' splice='' lookup='' sessions=$SESSIONS
-    if [ "$name" = mailferry-both ]; then
+    if [[ $name == mailferry*-both ]]; then
         node=$NODE_IMAPS node_pop3=$NODE_POP3S node_tls=implicit node_ca="ca = \"$FOLDER/tls/ca.pem\"" node_name='tls_name = "localhost"'
     fi
     if [ "$name" = haproxy-splice ]; then splice='option splice-auto' sessions=$((SESSIONS / 2)); fi # it wants pipes too
