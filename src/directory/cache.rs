@@ -118,9 +118,23 @@ impl Cache {
         Self { lifetimes, began: self.began, routes, heard: fresh.heard, changes, extra, tally }
     }
 
-    /// From the cache where the directory's answer is still believed; else from the directory; else, when that is
-    /// unavailable, the old route. `edition` is the source's present one.
-    pub(super) async fn locate<F>(
+    /// What the cache has, where the directory's answer is still believed. `edition` is the source's present one.
+    pub(super) async fn believed(&self, user: &UserName, edition: u64) -> Option<Result<Located, LookupError>> {
+        let now = Instant::now();
+        if let Some(known) = self.routes.get(user.as_bytes()).await {
+            let age = self.age(&known, now);
+            if u64::from(known.edition) == edition && age < self.lifetimes.ttl {
+                self.count(&self.tally.hits, true, now);
+                return Some(Ok(Located { route: known.route, found: Found::Cached { age } }));
+            }
+        }
+        let heard = self.heard.get(user).await.filter(|heard| self.lifetimes.cover(heard, now, edition))?;
+        self.count(if heard.outcome.is_ok() { &self.tally.hits } else { &self.tally.negative }, true, now);
+        Some(heard.outcome.map(|said| located(&said, Found::Cached { age: now - heard.at })))
+    }
+
+    /// From the directory; else, when that is unavailable, the old route.
+    pub(super) async fn ask_for<F>(
         &self,
         user: &UserName,
         edition: u64,
@@ -129,26 +143,14 @@ impl Cache {
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        let now = Instant::now();
-        let lifetimes = self.lifetimes;
-        if let Some(known) = self.routes.get(user.as_bytes()).await {
-            let age = self.age(&known, now);
-            if u64::from(known.edition) == edition && age < lifetimes.ttl {
-                self.count(&self.tally.hits, true);
-                return Ok(Located { route: known.route, found: Found::Cached { age } });
-            }
-        }
+        let (now, lifetimes) = (Instant::now(), self.lifetimes);
         let believed = move |heard: &Heard| lifetimes.cover(heard, now, edition);
-        if let Some(heard) = self.heard.get(user).await.filter(believed) {
-            self.count(if heard.outcome.is_ok() { &self.tally.hits } else { &self.tally.negative }, true);
-            return heard.outcome.map(|said| located(&said, Found::Cached { age: now - heard.at }));
-        }
         let heard = match self.fly(user, now, edition, false, believed, ask).await {
             Err(LookupError::Unavailable(reason)) => self.old_route(user).await.ok_or(LookupError::Unavailable(reason)),
             heard => heard,
         };
         let is_stale = matches!(heard, Ok(Located { found: Found::Stale { .. }, .. }));
-        self.count(if is_stale { &self.tally.stale } else { &self.tally.misses }, false);
+        self.count(if is_stale { &self.tally.stale } else { &self.tally.misses }, false, Instant::now());
         heard
     }
 
@@ -320,8 +322,8 @@ impl Cache {
         (self.tally.lookups.last_minute(now), self.tally.served.last_minute(now))
     }
 
-    fn count(&self, result: &metrics::Counter, has_served: bool) {
-        let now = self.began.elapsed();
+    fn count(&self, result: &metrics::Counter, has_served: bool, now: Instant) {
+        let now = now.saturating_duration_since(self.began);
         result.count();
         self.tally.lookups.count(now);
         if has_served {

@@ -51,6 +51,23 @@ impl Script {
     }
 }
 
+impl Cache {
+    async fn locate<F>(
+        &self,
+        user: &UserName,
+        edition: u64,
+        ask: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<Located, LookupError>
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        match self.believed(user, edition).await {
+            Some(known) => known,
+            None => self.ask_for(user, edition, ask).await,
+        }
+    }
+}
+
 fn island(name: &str) -> Answer {
     Ok((Route { island: IslandName::new(name), login: None }, "ldap://x".into()))
 }
