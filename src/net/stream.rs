@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use rustix::net::SendFlags;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -59,6 +60,13 @@ impl Stream {
             #[cfg(feature = "testkit")]
             Self::Memory(_) => None,
         }
+    }
+
+    /// Writes what the system takes now, and says how many octets that were. Nobody is asked before whether it takes any:
+    /// that is known of a new connection only after a wait. What is wrong with a connection is heard by writing in order.
+    pub fn write_at_once(&self, octets: &[u8]) -> usize {
+        let Some(socket) = self.clear() else { return 0 };
+        rustix::net::send(socket, octets, SendFlags::NOSIGNAL).unwrap_or(0)
     }
 
     /// For the log: the TLS version, or nothing in clear text.

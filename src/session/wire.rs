@@ -53,9 +53,13 @@ impl Wire {
         .await
     }
 
-    /// Writes everything and flushes it.
+    /// Writes everything and flushes it. Most often the system takes it at once, and nothing waits.
     pub(crate) async fn send(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.stream.write_all(octets).await?;
+        let taken = self.stream.write_at_once(octets);
+        let rest = octets.get(taken..).unwrap_or_default();
+        if !rest.is_empty() {
+            self.stream.write_all(rest).await?;
+        }
         self.stream.flush().await
     }
 
