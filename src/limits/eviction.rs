@@ -25,11 +25,14 @@ impl Eviction {
     }
 
     /// Returns when the place is wanted, or was. The task that asked last is woken by it, so that only one may ask; it
-    /// may do so in many places.
+    /// may do so in many places, and each of these futures stays in it.
     pub async fn given(&self) {
+        let mut is_registered = false;
         poll_fn(|cx| {
             // Before the look, so that a word given in between is not missed.
-            self.0.task.register(cx.waker());
+            if !std::mem::replace(&mut is_registered, true) {
+                self.0.task.register(cx.waker());
+            }
             if self.0.given.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;

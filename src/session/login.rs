@@ -66,7 +66,7 @@ pub(super) async fn request(
         match client.dialogue.step(&mut client.wire.input) {
             Step::Wait => {
                 client.send(&mut out, deadline).await?;
-                client = client.wait(deadline, ear).await?;
+                client.wait(deadline, ear).await?;
             }
             Step::Reply(reply) => {
                 out.extend_from_slice(&reply);
@@ -75,7 +75,7 @@ pub(super) async fn request(
             Step::Introduced(reply, claim) => {
                 out.extend_from_slice(&reply);
                 Arc::make_mut(&mut client.origin).believe(&claim, record);
-                client = client.identified().await?;
+                client.identified().await?;
                 deadline = budget.command_deadline();
             }
             Step::Decline(reply, why) => {
@@ -182,7 +182,7 @@ impl Client {
     }
 
     /// Waits for more from the client.
-    async fn wait(mut self, deadline: Instant, ear: &Ear) -> Result<Self, End> {
+    async fn wait(&mut self, deadline: Instant, ear: &Ear) -> Result<(), End> {
         // Whoever sends without end must hear the rest as well.
         let filled = tokio::select! {
             biased;
@@ -193,7 +193,7 @@ impl Client {
             filled = self.wire.fill() => filled,
         };
         match filled {
-            Ok(true) => Ok(self),
+            Ok(true) => Ok(()),
             Ok(false) => {
                 // It has ended in order, so it hears our end too.
                 self.wire.close(&[]).await;
@@ -211,7 +211,7 @@ impl Client {
     }
 
     /// Ends the connection with a last line of ours.
-    pub(super) async fn dismiss(mut self, farewell: Farewell, who: Who, why: Why) -> End {
+    pub(super) async fn dismiss(&mut self, farewell: Farewell, who: Who, why: Why) -> End {
         let last = self.dialogue.farewell(farewell);
         self.wire.close(&last).await;
         End::new(who, why)
@@ -226,14 +226,15 @@ impl Client {
         let mut origin = Arc::clone(&seen);
         Arc::make_mut(&mut origin).secured(&stream);
         record.comes_from(origin.client);
-        let client = Self { wire: Wire::new(stream), dialogue: dialogue.upgraded(), origin, seen, slot };
-        client.identified().await
+        let mut client = Self { wire: Wire::new(stream), dialogue: dialogue.upgraded(), origin, seen, slot };
+        client.identified().await?;
+        Ok(client)
     }
 
     /// It counts for the network that it is believed to come from, if there is a place.
-    async fn identified(mut self) -> Result<Self, End> {
+    async fn identified(&mut self) -> Result<(), End> {
         match self.slot.identify(self.origin.client.ip()) {
-            Ok(()) => Ok(self),
+            Ok(()) => Ok(()),
             Err(_) => Err(self.make_place().await),
         }
     }
