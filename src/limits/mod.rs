@@ -293,6 +293,11 @@ impl Limits {
 }
 
 impl Guess {
+    /// Whether the login may be tried without being asked for: it was admitted, or its network is exempt.
+    pub fn is_admitted(&self) -> bool {
+        self.network.is_none() || self.admitted.is_some()
+    }
+
     /// Whether the login may be tried. From then on it counts as refused, unless it is taken back.
     pub fn admit(&mut self, now: Instant) -> Admission {
         let Some(network) = self.network.filter(|_| self.admitted.is_none()) else { return Admission::Granted };

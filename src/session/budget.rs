@@ -42,9 +42,10 @@ impl Budget {
         self.deadline.min(Instant::now() + HANDSHAKE_TIMEOUT)
     }
 
-    /// A complete login has arrived.
-    pub(super) fn login_received(&mut self) {
+    /// A complete login has arrived now. Says when that is.
+    pub(super) fn login_received(&mut self) -> Instant {
         self.login_received = Instant::now();
+        self.login_received
     }
 
     /// When the login phase is over, whatever happens.

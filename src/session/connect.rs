@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Site;
 use super::end::Stage;
@@ -117,7 +117,7 @@ impl Attempt<'_> {
             });
             let Some(ready) = ready.await else { return Err(last) };
             let port = ready.port.clone();
-            match self.replay(ready, candidates.len(), patience.would_end()).await {
+            match self.replay(ready, candidates.len(), patience).await {
                 Ok(accepted) => {
                     tell(&port, Signal::Served, &"");
                     port.tally().accepted.count();
@@ -174,14 +174,14 @@ impl Attempt<'_> {
 
     /// How long a node may take over the login, and what it is if it takes longer. What is left of the login phase is
     /// shared with the nodes behind it; that may be too little for the best of nodes.
-    fn share(&self, behind: usize, test_until: Option<Instant>) -> (Duration, Failure) {
-        let left = self.login.deadline.saturating_duration_since(Instant::now());
+    fn share(&self, now: Instant, behind: usize, test_until: Option<Instant>) -> (Duration, Failure) {
+        let left = self.login.deadline.saturating_duration_since(now);
         let share = left / u32::try_from(behind + 1).unwrap_or(u32::MAX);
         let limit = self.table.island().login_timeout;
         let (limit, time) = match test_until {
             None => (limit, share),
             Some(until) => {
-                let patience = until.saturating_duration_since(Instant::now());
+                let patience = until.saturating_duration_since(now);
                 (limit.min(TEST_TIMEOUT_MAX), share.min(patience.max(TEST_TIMEOUT_MIN)))
             }
         };
@@ -189,10 +189,10 @@ impl Attempt<'_> {
     }
 
     /// Gives the login to a node that is ready for it, and waits for its decision. `behind`: nodes that are left.
-    async fn replay(&mut self, ready: Ready, behind: usize, patience: Instant) -> Result<LoginAccepted, Failure> {
+    async fn replay(&mut self, ready: Ready, behind: usize, patience: &Patience) -> Result<LoginAccepted, Failure> {
         let Ready { port, mut wire, hello, seat, is_test, trial: _trial } = ready;
-        let (limit, late) = self.share(behind, is_test.then_some(patience));
-        let sent = Instant::now().into_std();
+        let sent = Instant::now();
+        let (limit, late) = self.share(sent, behind, is_test.then(|| patience.would_end()));
         self.record.asking(port.node());
         self.record.enter(Stage::Replay);
         let LoginRequest { master, credentials, .. } = self.login.request;
@@ -209,7 +209,7 @@ impl Attempt<'_> {
                 }
                 if is_test {
                     // However little the time was, the next one that finds out comes later.
-                    tell(&port, Signal::Unanswered { witness: self.witness(), sent }, &late);
+                    tell(&port, Signal::Unanswered { witness: self.witness(), sent: sent.into_std() }, &late);
                 }
                 return Err(late);
             }
@@ -260,15 +260,14 @@ async fn judge(wire: &mut Wire, replay: &mut Replay) -> Result<NodeAnswer, Failu
 
 /// Returns `true` when the node has been silent for long and a probe finds it silent too. (A DBMail whose database is gone
 /// freezes at the login.) `false`: it has been for `limit`. One timer runs at a time, because most nodes answer at once.
-async fn is_silent(port: &NodePort, witness: impl Fn() -> Witness, sent: std::time::Instant, limit: Duration) -> bool {
-    let until = Instant::now() + limit;
-    sleep(limit.min(ANSWER_DOUBT)).await;
+async fn is_silent(port: &NodePort, witness: impl Fn() -> Witness, sent: Instant, limit: Duration) -> bool {
+    sleep_until(sent + limit.min(ANSWER_DOUBT)).await;
     if limit <= ANSWER_DOUBT {
         return false;
     }
     let since = Instant::now().into_std();
-    tell(port, Signal::Unanswered { witness: witness(), sent }, &"no answer to logins");
-    timeout_at(until, port.fails_probe_since(since)).await.is_ok()
+    tell(port, Signal::Unanswered { witness: witness(), sent: sent.into_std() }, &"no answer to logins");
+    timeout_at(sent + limit, port.fails_probe_since(since)).await.is_ok()
 }
 
 #[cfg(test)]

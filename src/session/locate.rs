@@ -1,6 +1,7 @@
 //! User → island: the directory's route, and the island that it means.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -48,13 +49,14 @@ pub(super) async fn names(
 
 /// Waits until the login may be tried, which it may be already.
 async fn admitted(guess: &mut Guess) -> Result<(), Failure> {
-    loop {
+    while !guess.is_admitted() {
         match guess.admit(Instant::now().into_std()) {
             Admission::Granted => return Ok(()),
             Admission::Denied => return Err(Failure::TooManyFailures),
             Admission::Later(turn) => turn.comes().await,
         }
     }
+    Ok(())
 }
 
 /// Asks the directory, as soon as the user is not held. There is no default island: a user whose look-up failed is sent
@@ -101,15 +103,16 @@ async fn pass(
     record: &mut Record,
     ear: &Ear,
 ) -> Result<bool, Failure> {
-    let began = Instant::now();
+    let mut began = None;
+    let queued = || guess.rest(began.get_or_insert_with(Instant::now).into_std());
     let passed = tokio::select! {
         biased;
-        passed = way.pass(names, until, || guess.rest(Instant::now().into_std())) => passed,
+        passed = way.pass(names, until, queued) => passed,
         // The stop must not wait for the operator, who releases the user somewhere else.
         () = ear.asked() => Err(Overdue),
     };
     if !matches!(passed, Ok(false)) {
-        record.was_held(began.elapsed());
+        record.was_held(began.map_or(Duration::ZERO, |began| began.elapsed()));
     }
     let has_waited = passed.map_err(|_| Failure::Held)?;
     admitted(guess).await?;

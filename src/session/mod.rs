@@ -217,9 +217,9 @@ async fn log_in(
         record.enter(Stage::Login);
         let (waiting, request, reply_to) = login::request(client, door, &budget, record, ear).await?;
         client = waiting;
-        budget.login_received();
+        let received = budget.login_received();
         site = context.site();
-        record.login_begins(&request);
+        record.login_begins(&request, received);
         let origin = Arc::clone(&client.origin);
         let login = Login { request: &request, origin: &origin, deadline: budget.deadline() };
         let mut guess = context.limits.guess(origin.client.ip());

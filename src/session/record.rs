@@ -176,13 +176,13 @@ impl Record {
     }
 
     /// A complete login has arrived.
-    pub(super) fn login_begins(&mut self, request: &LoginRequest) {
+    pub(super) fn login_begins(&mut self, request: &LoginRequest, began: Instant) {
         self.login = Some(Login {
             user: request.user.clone(),
             typed: request.user.clone(),
             master: request.master.clone(),
             mechanism: request.mechanism,
-            began: Instant::now(),
+            began,
             furthest: Stage::Login,
             route: None,
             held: None,

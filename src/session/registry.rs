@@ -158,14 +158,16 @@ impl Registry {
     /// A session's relay begins.
     pub(super) fn enter(&self, beginning: Beginning) -> Entry {
         let Beginning { id, client, began, tls, user, seat } = beginning;
+        let now = Instant::now();
+        let took = now.saturating_duration_since(began);
         let session = Arc::new(Session {
             run: id.run,
             number: id.number,
             client: client.ip(),
             client_port: client.port(),
             state: AtomicU8::new(NEW),
-            stirred: Stirred::new(began.elapsed()),
-            login_took: u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX),
+            stirred: Stirred::new(took),
+            login_took: u32::try_from(took.as_micros()).unwrap_or(u32::MAX),
             began,
             tls,
             user,
@@ -175,7 +177,7 @@ impl Registry {
             waker: Mutex::new(None),
         });
         self.0.minutes.count(session.port());
-        self.0.frequent.logged_in(&session, self.since());
+        self.0.frequent.logged_in(&session, now.saturating_duration_since(self.0.began));
         let place = lock(self.shard(id)).put(Arc::clone(&session));
         Entry { registry: self.clone(), session, place }
     }

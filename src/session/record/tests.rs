@@ -35,7 +35,7 @@ async fn session(log: &Log) -> Vec<String> {
     let listening = log.start();
     let (mut record, port) = record(log);
     tokio::time::advance(Duration::from_millis(84)).await;
-    record.login_begins(&login(b"Alice"));
+    record.login_begins(&login(b"Alice"), Instant::now());
     let alice = UserName::new(b"alice").unwrap();
     record.looks_up(&Names { looked_up: alice.clone(), on_node: alice });
     record.enter(Stage::Directory);
@@ -97,7 +97,7 @@ async fn the_documentation_explains_every_field() {
     let log = Log::default();
     let _listening = log.start();
     let (mut refused, _) = record(&log);
-    refused.login_begins(&login(b"alice"));
+    refused.login_begins(&login(b"alice"), Instant::now());
     log.take();
     refused.login_failed(&Failure::ConnectTimeout, Some(7));
     let failed = log.take();
