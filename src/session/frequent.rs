@@ -114,21 +114,30 @@ impl Frequent {
     }
 
     fn add(&self, session: &Session, logins: u64, octets: u64, now: Duration) {
+        let amounts = (logins, octets, now);
         if let Some(user) = session.user() {
-            self.users.add(user, logins, octets, now);
+            self.users.add(user, |known| known == user, || user.clone(), amounts);
         }
-        self.networks.add(&Network::of(session.client().ip()), logins, octets, now);
-        let port = session.port();
-        let node = (port.table().island().name.clone(), port.node().name.clone());
-        self.nodes.add(&node, logins, octets, now);
+        let network = Network::of(session.client().ip());
+        self.networks.add(&network, |known| *known == network, || network, amounts);
+        let (island, node) = (&session.port().table().island().name, &session.port().node().name);
+        let is_it = |known: &(IslandName, NodeName)| known.0 == *island && known.1 == *node;
+        self.nodes.add(&(island, node), is_it, || (island.clone(), node.clone()), amounts);
     }
 }
 
 impl<K: Clone + Eq + Hash> Both<K> {
-    fn add(&self, key: &K, logins: u64, octets: u64, now: Duration) {
+    /// `hashed` is the same for the same one, `it` makes one of it where there is none.
+    fn add(
+        &self,
+        hashed: &impl Hash,
+        is_it: impl Fn(&K) -> bool,
+        it: impl Fn() -> K,
+        (logins, octets, now): (u64, u64, Duration),
+    ) {
         for (counters, amount) in [(&self.logins, logins), (&self.octets, octets)] {
             if amount > 0 {
-                counters.add(key, amount, now);
+                counters.add(hashed, &is_it, &it, amount, now);
             }
         }
     }
@@ -163,11 +172,13 @@ impl<K> Default for Windows<K> {
 
 impl<K: Clone + Eq + Hash> Counters<K> {
     #[expect(clippy::indexing_slicing, reason = "a remainder is smaller than what it was divided by")]
-    fn add(&self, key: &K, amount: u64, now: Duration) {
-        let shard = &self.shards[(self.hasher.hash_one(key) % SHARDS as u64) as usize];
+    fn add(&self, hashed: &impl Hash, is_it: impl Fn(&K) -> bool, it: impl FnOnce() -> K, amount: u64, now: Duration) {
+        // One hash for both. The shard is chosen by bits that the table in it does not look at.
+        let hash = self.hasher.hash_one(hashed);
+        let shard = &self.shards[((hash >> 32) % SHARDS as u64) as usize];
         let mut windows = lock(shard);
         windows.turn(now);
-        windows.running.add(key, amount);
+        windows.running.add(hash, is_it, it, amount);
     }
 
     /// Shows each with its count, and says how much more it may be at most.

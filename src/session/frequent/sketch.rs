@@ -4,11 +4,12 @@
 //! all is taken from each, and those that have nothing left go. It is pure.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Counters for so many at most.
 pub(super) struct Sketch<K> {
-    counts: HashMap<K, u64>,
+    /// By the hash that whoever counts has made.
+    counts: HashMap<u64, (K, u64), BuildHasherDefault<Made>>,
     capacity: usize,
     missed: u64,
 }
@@ -16,7 +17,7 @@ pub(super) struct Sketch<K> {
 impl<K> Sketch<K> {
     /// `capacity` is at least 2.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { counts: HashMap::new(), capacity: capacity.max(2), missed: 0 }
+        Self { counts: HashMap::default(), capacity: capacity.max(2), missed: 0 }
     }
 
     /// How much more than its count each may have, and how much those may have that have none. Zero as long as there were
@@ -27,30 +28,31 @@ impl<K> Sketch<K> {
 
     /// Each that has a counter, and its count, which is never more than is true.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, u64)> {
-        self.counts.iter().map(|(key, count)| (key, *count))
+        self.counts.values().map(|(key, count)| (key, *count))
     }
-}
 
-impl<K: Clone + Eq + Hash> Sketch<K> {
-    /// Counts so much for one of them.
-    pub(super) fn add(&mut self, key: &K, amount: u64) {
-        if let Some(count) = self.counts.get_mut(key) {
-            *count = count.saturating_add(amount);
-            return;
+    /// Counts so much for one of them, of which `hash` is a good hash that nobody can choose. Two of one hash are never
+    /// taken for each other: one of them is not counted.
+    pub(super) fn add(&mut self, hash: u64, is_it: impl Fn(&K) -> bool, it: impl FnOnce() -> K, amount: u64) {
+        match self.counts.get_mut(&hash) {
+            Some((known, count)) if is_it(known) => *count = count.saturating_add(amount),
+            Some(_) => self.missed = self.missed.saturating_add(amount),
+            None => {
+                if self.counts.len() >= self.capacity {
+                    self.make_room();
+                }
+                self.counts.insert(hash, (it(), amount));
+            }
         }
-        if self.counts.len() >= self.capacity {
-            self.make_room();
-        }
-        self.counts.insert(key.clone(), amount);
     }
 
     /// At least half of the counters are free afterwards, so it is done once for so many that are new.
     fn make_room(&mut self) {
-        let mut counts: Vec<u64> = self.counts.values().copied().collect();
+        let mut counts: Vec<u64> = self.counts.values().map(|(_, count)| *count).collect();
         let middle = counts.len() / 2;
         let (_, median, _) = counts.select_nth_unstable(middle);
         let median = *median;
-        self.counts.retain(|_, count| {
+        self.counts.retain(|_, (_, count)| {
             *count = count.saturating_sub(median);
             *count > 0
         });
@@ -58,16 +60,54 @@ impl<K: Clone + Eq + Hash> Sketch<K> {
     }
 }
 
+/// Takes a hash for what it is.
+#[derive(Default)]
+struct Made(u64);
+
+impl Hasher for Made {
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    /// Nothing else is ever asked for.
+    fn write(&mut self, octets: &[u8]) {
+        self.0 = octets.iter().fold(self.0, |hash, octet| hash.rotate_left(8) ^ u64::from(*octet));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::hash::{BuildHasher as _, DefaultHasher, Hash};
+
     use proptest::prelude::*;
 
     use super::*;
 
+    impl<K: Clone + Eq + Hash> Sketch<K> {
+        fn count(&mut self, key: &K, amount: u64) {
+            let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
+            self.add(hash, |known| known == key, || key.clone(), amount);
+        }
+    }
+
+    #[test]
+    fn two_of_one_hash_are_never_taken_for_each_other() {
+        let mut sketch = Sketch::new(8);
+        for (key, amount) in [(1, 5), (2, 70), (1, 1)] {
+            sketch.add(42, |known| *known == key, || key, amount);
+        }
+        assert_eq!(sketch.iter().collect::<Vec<_>>(), [(&1, 6)]);
+        assert_eq!(sketch.missed(), 70);
+    }
+
     fn counted(capacity: usize, stream: &[(u8, u64)]) -> (Sketch<u8>, HashMap<u8, u64>) {
         let (mut sketch, mut exact) = (Sketch::new(capacity), HashMap::new());
         for (key, amount) in stream {
-            sketch.add(key, *amount);
+            sketch.count(key, *amount);
             *exact.entry(*key).or_insert(0) += amount;
         }
         (sketch, exact)
@@ -77,9 +117,9 @@ mod tests {
     fn one_that_has_much_stays_whoever_comes() {
         let mut sketch = Sketch::new(8);
         for stranger in 0..10_000u32 {
-            sketch.add(&(stranger + 10), 1);
+            sketch.count(&(stranger + 10), 1);
             if stranger % 4 == 0 {
-                sketch.add(&1, 1);
+                sketch.count(&1, 1);
             }
         }
         let counts: HashMap<u32, u64> = sketch.iter().map(|(key, count)| (*key, count)).collect();
