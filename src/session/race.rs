@@ -5,12 +5,12 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::Site;
 use super::admit::admit;
@@ -57,49 +57,54 @@ pub(super) async fn race(
     mut tell: impl FnMut(News),
 ) -> Option<Ready> {
     let hedge = table.island().hedge;
-    let let_in = Notify::new();
+    // Of the one that was dialled last.
+    let is_let_in = AtomicBool::new(false);
     let mut waiting: VecDeque<Candidate> = std::mem::take(candidates);
     let mut dialled: Vec<Candidate> = Vec::new();
     let mut running = Vec::new();
-    let mut slow_at = None;
+    let mut slow = pin!(None);
     let (mut dial_next, mut all_are_slow) = (true, false);
     loop {
         if std::mem::take(&mut dial_next) {
             match next(&mut waiting) {
                 Some((candidate, trial)) => {
-                    slow_at = None;
+                    slow.set(None);
+                    is_let_in.store(false, Ordering::Relaxed);
                     tell(News::Dialled { is_hedge: !running.is_empty() });
-                    let dial = dial(site, introduction, candidate.clone(), trial, patience.would_end(), &let_in);
+                    let queue_until = table.island().max_login_rate.map(|_| patience.would_end());
+                    let dial = dial(site, introduction, candidate.clone(), trial, queue_until, &is_let_in);
                     running.push(Box::pin(dial));
                     dialled.push(candidate);
                 }
                 None if running.is_empty() => return None,
                 // Unless the last one was dialled just now.
-                None => all_are_slow = slow_at.is_none(),
+                None => all_are_slow = slow.is_none(),
             }
         }
         tokio::select! {
             biased;
-            Some((port, greeted)) = first(&mut running) => {
-                dialled.retain(|candidate| !candidate.port.is_node_of(&port));
-                match greeted {
-                    Ok(ready) => {
-                        candidates.extend(dialled.into_iter().chain(waiting));
-                        return Some(ready);
+            first = first(&mut running, slow.as_mut(), &is_let_in, hedge.unwrap_or(SLOW)) => match first {
+                First::Done((port, greeted)) => {
+                    dialled.retain(|candidate| !candidate.port.is_node_of(&port));
+                    match greeted {
+                        Ok(ready) => {
+                            candidates.extend(dialled.into_iter().chain(waiting));
+                            return Some(ready);
+                        }
+                        Err(failure) => tell(News::Failed(port, failure)),
                     }
-                    Err(failure) => tell(News::Failed(port, failure)),
+                    // Without a hedge there was no other one.
+                    dial_next = true;
                 }
-                dial_next = hedge.is_some() || running.is_empty();
-            }
-            () = let_in.notified() => slow_at = Some(Instant::now() + hedge.unwrap_or(SLOW)),
-            () = sleep_until(slow_at.unwrap_or_else(Instant::now)), if slow_at.is_some() => {
-                slow_at = None;
-                dial_next = hedge.is_some();
-                all_are_slow = waiting.is_empty();
-                if let Some(slow) = dialled.last() {
-                    tell(News::Slow(slow.port.clone()));
+                First::Slow => {
+                    slow.set(None);
+                    dial_next = hedge.is_some();
+                    all_are_slow = waiting.is_empty();
+                    if let Some(slow) = dialled.last() {
+                        tell(News::Slow(slow.port.clone()));
+                    }
                 }
-            }
+            },
             () = patience.node_or_end(), if all_are_slow && !table.island().patience.is_zero() => {
                 if patience.is_over() {
                     // They may need longer than the client could wait, so nothing is said of their health.
@@ -115,17 +120,35 @@ pub(super) async fn race(
     }
 }
 
-/// The first of these to be done, which is taken out; nothing, if there are none. All are looked at whenever the task is
-/// woken: there is one most often, and seldom more than two.
-async fn first<F: Future>(running: &mut Vec<Pin<Box<F>>>) -> Option<F::Output> {
+/// What happens first.
+enum First<T> {
+    /// One is done.
+    Done(T),
+    /// The one that was dialled last takes too long.
+    Slow,
+}
+
+/// The first of these to be done, which is taken out, unless the time is over before: it runs from when one is let in. All
+/// are looked at whenever the task is woken: there is one most often, and seldom more than two.
+async fn first<F: Future>(
+    running: &mut Vec<Pin<Box<F>>>,
+    mut slow: Pin<&mut Option<Sleep>>,
+    is_let_in: &AtomicBool,
+    time: Duration,
+) -> First<F::Output> {
     poll_fn(|cx| {
         for at in 0..running.len() {
             if let Some(Poll::Ready(done)) = running.get_mut(at).map(|it| it.as_mut().poll(cx)) {
                 drop(running.swap_remove(at));
-                return Poll::Ready(Some(done));
+                return Poll::Ready(First::Done(done));
             }
         }
-        if running.is_empty() { Poll::Ready(None) } else { Poll::Pending }
+        // Said by one of them when it was looked at.
+        if is_let_in.swap(false, Ordering::Relaxed) {
+            slow.set(Some(sleep(time)));
+        }
+        let timer = slow.as_mut().as_pin_mut();
+        timer.map_or(Poll::Pending, |timer| timer.poll(cx).map(|()| First::Slow))
     })
     .await
 }
@@ -161,14 +184,16 @@ async fn dial(
     introduction: Option<&Introduction>,
     Candidate { port, reason }: Candidate,
     trial: Option<Trial>,
-    queue_until: Instant,
-    let_in: &Notify,
+    queue_until: Option<Instant>,
+    is_let_in: &AtomicBool,
 ) -> (NodePort, Result<Ready, Failure>) {
     // Before the queue, so that those who wait in it are the node's load as well.
     let seat = port.seat();
     let greeted = async {
-        admit(&port, queue_until).await?;
-        let_in.notify_one();
+        if let Some(until) = queue_until {
+            admit(&port, until).await?;
+        }
+        is_let_in.store(true, Ordering::Relaxed);
         greet(site, &port, introduction).await
     };
     let greeted = tokio::select! {
@@ -180,3 +205,6 @@ async fn dial(
     let ready = greeted.map(|(wire, hello)| Ready { port: port.clone(), wire, hello, seat, is_test, trial });
     (port, ready)
 }
+
+#[cfg(test)]
+mod tests;
