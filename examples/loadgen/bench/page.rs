@@ -270,6 +270,14 @@ mailferry\thold-tls\tpss slope\t-\t2.048
     }
 
     #[test]
+    fn a_kernel_that_counts_in_ticks_is_named() {
+        let told = "This kernel counts CPU in ticks of 10.0 ms only.";
+        let text = format!("{TEXT}mailferry\tlogins-tls\t{IN_TICKS}\t-\t10\n");
+        assert!(Figures::parse(&text).unwrap().tables("haproxy").ends_with(&format!("\n\n{told}\n\n")));
+        assert!(!Figures::parse(TEXT).unwrap().tables("haproxy").contains("ticks"));
+    }
+
+    #[test]
     fn a_broken_file_is_told_by_line() {
         for text in ["a\tb\tc\t-\t1\na\tb\n", "a\tb\tc\t-\t1\na\tb\tc\t-\tx\n", "a\tb\tc\t-\t1\na\tb\tc\t\t1\n"] {
             let words = Figures::parse(text).err().unwrap();
