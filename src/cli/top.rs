@@ -52,7 +52,8 @@ pub(super) fn top(look: &Look, asking: &Asking) -> Result<ExitCode, ExitCode> {
             let _ = stdout().write_all(CLEAR.as_bytes());
             show(top);
         })?;
-        runtime.block_on(sleep(look.interval.max(Duration::from_millis(100))));
+        // Made within the runtime, or it has no clock.
+        runtime.block_on(async { sleep(look.interval.max(Duration::from_millis(100))).await });
     }
 }
 
