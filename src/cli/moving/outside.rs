@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::termios::{QueueSelector, tcflush};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
@@ -72,10 +73,13 @@ impl Outside {
         Self { events, sender, has_entered: false, input: Input::now(), grace: GRACE, _signals: runtime }
     }
 
-    /// Enter counts from now on, where somebody sits at a terminal. Says whether that is so.
+    /// Enter counts from now on, where somebody sits at a terminal, and what was typed before does not. Says whether that is
+    /// so.
     pub(super) fn hear_enter(&self) -> bool {
         let is_terminal = stdin().is_terminal();
         if is_terminal {
+            // It stands in the terminal's queue, and answered nothing.
+            let _ = tcflush(stdin(), QueueSelector::IFlush);
             let sender = self.sender.clone();
             std::thread::spawn(move || {
                 let mut line = String::new();
