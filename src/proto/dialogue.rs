@@ -239,8 +239,8 @@ impl ClientDialogue {
         }
     }
 
-    /// What a client behind its login hears when mailferry shuts down, where a line can stand that nobody has asked for;
-    /// nothing in a protocol that has no such line (RFC 1939 §3).
+    /// What a client behind its login hears when mailferry shuts down or the operator ends its session, where a line can stand
+    /// that nobody has asked for; nothing in a protocol that has no such line (RFC 1939 §3).
     pub fn parting(protocol: Protocol) -> &'static [u8] {
         match protocol {
             Protocol::Imap => imap::client::Client::parting(),

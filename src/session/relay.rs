@@ -3,7 +3,8 @@
 //! A session in the relay is nearly all of what an idle client costs, so it is written by hand: what is rarely needed is
 //! boxed, and nothing of the login is left. Two things are decided here: when a node's sessions die
 //! together, their clients are let go one after the other (`disconnect_spread`), so that they do not all come back at
-//! once; and when mailferry stops, whether a client can be told so: never inside a line, nor while it waits for an answer.
+//! once; and when mailferry stops, or the operator ends a session, whether the client can be told so: never inside a
+//! line, nor while it waits for an answer.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -71,7 +72,8 @@ impl Future for Relay {
                 return it.finish(End::relayed(&ended));
             }
             match ready!(it.poll_way_out(cx)) {
-                Why::Drained => it.take_leave(cx),
+                why @ Why::Drained => it.take_leave(cx, why),
+                why @ Why::Kicked if it.after.record.is_quiet() => it.take_leave(cx, why),
                 why => it.finish_by_us(why),
             }
         }
@@ -109,14 +111,15 @@ impl Relay {
         self.ear.poll_signalled(cx).map(|()| if record.is_quiet() { Why::Drained } else { Why::Shutdown })
     }
 
-    /// mailferry stops, and nothing is under way: the client is told so where its protocol has words for it.
-    fn take_leave(&mut self, cx: &mut Context<'_>) {
+    /// mailferry stops, or the operator ends the session, and nothing is under way: the client is told to come back where its
+    /// protocol has words for it.
+    fn take_leave(&mut self, cx: &mut Context<'_>, why: Why) {
         let session = self.after.record.session();
         let words = ClientDialogue::parting(session.port().protocol);
         self.pump.take_leave(cx, &mut self.client, words);
         self.after.has_taken_leave = true;
         self.after.record.moved(self.pump.to_node(), self.pump.to_client(), false);
-        self.finish_by_us(Why::Drained);
+        self.finish_by_us(why);
     }
 
     fn finish_by_us(&mut self, why: Why) {

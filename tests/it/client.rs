@@ -172,6 +172,12 @@ impl Client {
         assert!(rest.is_empty(), "more octets where a close was expected: {:?}", text(&rest));
     }
 
+    /// Says that the peer closes, and that it says nothing but why, where it does.
+    pub async fn kicked(&mut self) {
+        let rest = text(&self.rest().await);
+        assert!(["", "* BYE [UNAVAILABLE] Shutting down, please reconnect\r\n"].contains(&rest.as_str()), "{rest:?}");
+    }
+
     /// Does nothing, for as long as it takes, until the peer closes.
     pub async fn until_closed(mut self) {
         let mut octets = [0; 4096];

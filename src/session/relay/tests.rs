@@ -213,7 +213,7 @@ async fn a_client_that_is_told_after_its_node_has_ended_is_read_on_too() {
     std::future::poll_fn(|cx| {
         let held = relay.pump.poll(cx, &mut relay.client, &mut relay.node, |_| CALM * 9);
         assert!(held.is_pending() && relay.pump.is_at_rest());
-        relay.take_leave(cx);
+        relay.take_leave(cx, Why::Drained);
         relay.close_timeout = Some(Box::pin(sleep(CLOSE_TIMEOUT)));
         Poll::Ready(())
     })
@@ -324,6 +324,26 @@ async fn a_session_that_the_operator_ends_ends_in_order_and_its_line_says_so() {
     assert!(!rig.is_counted() && session.upgrade().is_none());
     rig.assert_line("who=operator stage=relay why=kicked");
     rig.assert_line("to_node=8 to_client=6");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_hears_that_the_operator_ends_its_session_where_a_line_can_stand() {
+    let literal = "* 1 FETCH (BODY[] {1000}\r\nhalf of i";
+    for (answer, told) in [("", BYE), (literal, "")] {
+        let mut rig = rig();
+        let _listening = rig.log.start();
+        let relay = rig.idle(6).await;
+        rig.node.write_all(answer.as_bytes()).await.unwrap();
+        rig.client.read_exact(&mut vec![0; answer.len()]).await.unwrap();
+        sleep(CALM * 2).await;
+        let session = rig.registry.find(SessionId { run: 1, number: 2 }).unwrap();
+        assert!(session.upgrade().is_some_and(|session| session.kick()));
+        assert_eq!(rig.last_words().await, told, "{answer}");
+        rig.client.shutdown().await.unwrap();
+        timeout(CLOSE_TIMEOUT * 2, relay).await.expect("the client has ended").unwrap();
+        rig.assert_line("who=operator stage=relay why=kicked");
+        assert_eq!(rig.registry.ends().told, 0, "mailferry does not stop");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -110,7 +110,7 @@ async fn a_mailbox_is_released_and_kicked_by_any_of_its_names() {
     let mut session = running.log_in("alice").await;
     running.command(&["hold", "alice"]).await.said();
     assert_eq!(running.command(&["kick", "al"]).await.said(), "1 sessions end\n");
-    session.closed().await;
+    session.kicked().await;
     // Nobody has logged in by this name: the directory alone knows whose it is.
     let said = running.command(&["release", "al"]).await.said();
     assert!(said.starts_with("alice is released after "), "{said}");
@@ -218,7 +218,7 @@ async fn a_move_holds_runs_the_command_waits_for_the_directory_kicks_and_release
     assert_eq!(std::fs::read_to_string(said).unwrap(), "alice alice a b\n");
     assert!(waiting.line().await.starts_with("a OK"));
     for client in &mut old {
-        client.closed().await;
+        client.kicked().await;
     }
     assert!(stranger.command("b", "NOOP").await.starts_with("b OK"));
     // The cache had another name of hers, which is forgotten too.
@@ -251,7 +251,7 @@ async fn kicked_first_the_sessions_are_gone_when_the_command_begins() {
         ("old sessions that end: 1", "old sessions that end: 0", "alice is on b"),
         "{said}"
     );
-    old.closed().await;
+    old.kicked().await;
 }
 
 /// Nothing is changed: the session lives, nobody is held, and a login goes to the old island.
@@ -298,7 +298,7 @@ async fn without_a_command_the_release_is_the_word_that_the_mail_is_moved() {
     let said = done.said();
     assert!(said.contains("move the mail and change the directory now; then mailferry release alice\n"), "{said}");
     assert!(said.ends_with("alice is on b\n"), "{said}");
-    old.closed().await;
+    old.kicked().await;
 }
 
 #[tokio::test]

@@ -11,17 +11,17 @@ async fn kick_ends_the_sessions_of_a_user_a_node_or_one_in_order() {
     let (mut first, mut second) = (running.log_in("alice").await, running.log_in("alice").await);
     let (mut alina, mut bob) = (running.log_in("alina").await, running.log_in("bob").await);
     assert_eq!(running.command(&["kick", "alice"]).await.said(), "2 sessions end\n");
-    first.closed().await;
-    second.closed().await;
+    first.kicked().await;
+    second.kicked().await;
     running.log.line(&["\"who\":\"operator\"", "\"stage\":\"relay\"", "\"why\":\"kicked\"", "alice"]).await;
     let json = running.command(&["sessions", "--user", "alina", "--json"]).await.json();
     let id = json["sessions"][0]["session"].as_str().unwrap();
     assert_eq!(running.command(&["kick", id]).await.said(), "1 sessions end\n");
-    alina.closed().await;
+    alina.kicked().await;
     assert!(bob.command("b", "NOOP").await.starts_with("b OK"), "nobody else is cut");
     let json = running.command(&["kick", "b/only", "--json"]).await.json();
     assert_eq!(json["kicked"], 1);
-    bob.closed().await;
+    bob.kicked().await;
     left.all_closed(DEADLINE).await;
     assert_eq!(running.command(&["kick", "b/only"]).await.said(), "0 sessions end\n");
     let gone = running.command(&["kick", id]).await;
@@ -40,7 +40,7 @@ async fn many_sessions_of_a_node_end_one_after_the_other() {
     }
     assert_eq!(running.command(&["kick", "a/left"]).await.said(), "12 sessions end within 1s\n");
     for mut client in clients {
-        client.closed().await;
+        client.kicked().await;
     }
     left.all_closed(DEADLINE).await;
     assert_eq!(running.log.many(&["\"why\":\"kicked\""], 12).await.len(), 12);
