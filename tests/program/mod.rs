@@ -69,6 +69,12 @@ impl Program {
         self
     }
 
+    /// More of them.
+    pub(crate) fn also(mut self, arguments: &[&str]) -> Self {
+        self.0.args(arguments);
+        self
+    }
+
     /// A variable of its environment.
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
         self.0.env(name, value);
@@ -116,6 +122,15 @@ impl Program {
         line: impl FnMut(String) + Send + 'static,
     ) -> Started {
         self.begin(Stdio::null(), Stdio::piped(), said, line)
+    }
+
+    /// The same, and it is told something: its standard input is a pipe.
+    pub(crate) fn converse(
+        self,
+        said: impl FnMut(String) + Send + 'static,
+        line: impl FnMut(String) + Send + 'static,
+    ) -> Started {
+        self.begin(Stdio::piped(), Stdio::piped(), said, line)
     }
 
     /// The same, with these in the places of its standard input and output.

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod clients;
+mod commands;
 mod load;
 mod losing;
 mod moves;

@@ -90,34 +90,39 @@ fn until_waiting(site: &Site, count: usize) {
 }
 
 /// An IMAP client that is there for long, and speaks for itself.
-struct Client(BufReader<TcpStream>);
+pub(crate) struct Client(BufReader<TcpStream>);
 
 impl Client {
     /// Sends its login; the answer comes when it comes.
     fn logs_in(site: &Site, name: &str, user: &User) -> Self {
         let doors = site.doors().into_iter().filter(|door| door.tls == Tls::Off);
         let door = doors.filter(|door| door.protocol == Protocol::Imap).find(|door| door.host == "localhost").unwrap();
-        let stream = TcpStream::connect(("127.0.0.1", door.port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         site.will_use(&user.password);
-        let mut client = Self(BufReader::new(stream));
+        let mut client = Self::at(door.port);
         assert!(client.line().starts_with("* OK"));
         client.say(&format!("a LOGIN {name} {}", user.password));
         client
     }
 
-    fn say(&mut self, line: &str) {
+    /// Has connected to this port, and read nothing.
+    pub(crate) fn at(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    pub(crate) fn say(&mut self, line: &str) {
         self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).unwrap();
     }
 
-    fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.0.read_line(&mut line).unwrap();
         line
     }
 
     /// All up to the answer with this beginning.
-    fn until(&mut self, beginning: &str) -> String {
+    pub(crate) fn until(&mut self, beginning: &str) -> String {
         let mut all = String::new();
         while !all.lines().last().is_some_and(|line| line.starts_with(beginning)) {
             let line = self.line();
@@ -128,7 +133,7 @@ impl Client {
     }
 
     /// The subjects in the mailbox, in order.
-    fn subjects(&mut self) -> Vec<String> {
+    pub(crate) fn subjects(&mut self) -> Vec<String> {
         self.say("s SELECT INBOX");
         self.until("s OK");
         self.say("f FETCH 1:* BODY.PEEK[HEADER.FIELDS (SUBJECT)]");
@@ -137,7 +142,7 @@ impl Client {
     }
 
     /// The other side has closed.
-    fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         while !self.line().is_empty() {}
         true
     }
