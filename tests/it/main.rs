@@ -34,6 +34,7 @@ mod sasl;
 mod secrets;
 mod site;
 mod stop;
+mod stuck;
 mod take_over;
 mod tls;
 mod usernames;
