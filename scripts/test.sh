@@ -2,19 +2,22 @@
 # All checks that a change must pass, on any Debian machine with a Rust toolchain: installs what is missing, then format,
 # lints, documentation, tests (with real slapd, Dovecots and mail clients), benches in test mode, short runs of the
 # benchmarks that need sockets, and the demo.
-# Stops at the first failure. Everything but the fuzz targets is built in one profile, so that nothing is compiled twice.
+# Stops at the first failure. Everything but the fuzz targets is built in one profile, so that nothing is compiled twice; the
+# fuzz targets are built while the tests run, which wait most of the time.
 # What all of it prints is kept until the end and searched for the passwords that the tests log in with.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 main() {
     OUTPUT=$(mktemp)
-    trap 'rm -f "$OUTPUT"' EXIT
-    export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+    trap leave EXIT
+    export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto} REQUIRE_REAL=1
     step "install what is missing" scripts/install.sh test
     step "format" cargo fmt --check
     step "lints" cargo clippy --locked --all-targets --all-features -- -D warnings
     step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --all-features
+    step "build of the tests" cargo test --locked --all-features --no-run --lib --bins --tests --example loadgen
+    beside scripts/fuzz.sh 0
     step "tests" cargo test --locked --all-features --lib --bins --tests --example loadgen
     step "tests in the documentation" cargo test --locked --all-features --doc
     if compgen -G 'benches/*.rs' >/dev/null; then
@@ -51,6 +54,20 @@ short_benchmarks() {
     benches/compare.sh --quick --peers haproxy || return 1
     PROCESSES=2 SESSIONS_EACH=50 HELD_FOR=2s benches/many.sh || return 1
     benches/soak.sh 5s
+}
+
+# Does something with what the steps leave of the processors. Whether it succeeds, and what it says, comes out when a step does
+# it again.
+beside() { # beside COMMAND…
+    set -m # a process group of its own, that all of it can be ended
+    nice -n 19 "$@" >/dev/null 2>&1 </dev/null &
+    BESIDE=$!
+    set +m
+}
+
+leave() {
+    rm -f "$OUTPUT"
+    if [ -n "${BESIDE-}" ]; then kill -- "-$BESIDE" 2>/dev/null || true; fi
 }
 
 step() { # step NAME COMMAND…
