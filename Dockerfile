@@ -10,7 +10,8 @@ FROM debian:bookworm-slim
 # For directories and nodes whose certificates come from a public authority. The folders are for what mailferry keeps, and
 # for its sockets.
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10143 --user-group --no-create-home --shell /usr/sbin/nologin mailferry \
+    && groupadd --system --gid 10143 mailferry \
+    && useradd --system --uid 10143 --gid 10143 --no-create-home --shell /usr/sbin/nologin mailferry \
     && install --directory --owner mailferry --group mailferry --mode 750 /var/lib/mailferry /run/mailferry
 COPY --from=builder /src/target/release/mailferry /usr/bin/mailferry
 

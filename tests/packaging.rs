@@ -229,7 +229,7 @@ fn the_image_runs_the_same_as_another_user_than_root() {
     let image = image();
     let has = |start: &str| image.iter().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no {start}"));
     assert_eq!(has("USER "), "USER 10143:10143");
-    assert!(has("RUN ").contains("--uid 10143"));
+    assert!(has("RUN ").contains("--uid 10143 --gid 10143") && has("RUN ").contains("groupadd --system --gid 10143"));
     assert!(has("RUN ").contains("/var/lib/mailferry /run/mailferry"));
     assert_eq!(has("ENTRYPOINT "), "ENTRYPOINT [\"mailferry\"]");
     assert_eq!(has("CMD "), &format!("CMD [\"run\", \"--config\", \"{}\"]", default_config()));
