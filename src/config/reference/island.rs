@@ -29,8 +29,8 @@ pub static ISLAND: Section = Section {
             Text,
             Default("\"after 60s\""),
             "When a node that was down and has returned gets its users back: `\"now\"`, when it has been in service for \
-             some time, as in `\"after 60s\"` (at most 7 days), or `\"manual\"`: not by itself, but with a restart of \
-             mailferry. Until then it stands by for the others. Nobody who is logged in elsewhere is cut for it. Longer \
+             some time, as in `\"after 60s\"` (at most 7 days), or `\"manual\"`: not by itself, but by \
+             `mailferry fail-back`, or with a restart. Until then it stands by for the others. Nobody who is logged in elsewhere is cut for it. Longer \
              where nodes come back cold or by fits and starts. Refused with `policy = \"balance\"`, where a node that \
              returned fills up by itself.",
         ),
