@@ -55,7 +55,7 @@ impl Listener {
         Event {
             may_order: self.may_order,
             ready: self.desk.ready().1,
-            status: self.desk.status().await,
+            status: self.desk.whole_status().await,
             islands: self.desk.all_islands().islands,
             curves,
             failures,

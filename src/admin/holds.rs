@@ -125,13 +125,20 @@ impl Desk {
             let hold = holds.change(hold.id, |hold| hold.go_on = true).ok_or_else(is_over)?;
             self.keep_holds().await;
             info!(uid = by.uid, pid = by.pid, client = by.client(), user, "operator: the move may go on");
-            return Ok(view::Released { user, waited: hold.waiting, held_s, goes_on: true, not_kept: None });
+            return Ok(view::Released {
+                user,
+                waited: hold.waiting,
+                held_s,
+                goes_on: true,
+                not_kept: None,
+                unreached: Vec::new(),
+            });
         }
         forget(&self.directory(), &hold).await;
         let waited = holds.release(hold.id).ok_or_else(is_over)?.waiting;
         let not_kept = self.keep_holds().await;
         info!(uid = by.uid, pid = by.pid, client = by.client(), user, waited, held_s, "operator: release");
-        Ok(view::Released { user, waited, held_s, goes_on: false, not_kept })
+        Ok(view::Released { user, waited, held_s, goes_on: false, not_kept, unreached: Vec::new() })
     }
 
     /// Says why the holds are not kept over a restart, if they are not.
@@ -178,6 +185,7 @@ fn row(hold: &Hold, (sessions, under_way): (u64, usize)) -> view::Hold {
         sessions,
         move_to: hold.move_to.clone(),
         go_on: hold.go_on,
+        unreached: Vec::new(),
     }
 }
 

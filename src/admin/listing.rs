@@ -19,8 +19,8 @@ use crate::names::{Protocol, UserName, lower_case};
 use crate::session::registry::{Session, Walk};
 
 /// Sessions that are told where the question has no limit, and most that it may want.
-const LIMIT: usize = 100;
-const LIMIT_MAX: usize = 100_000;
+pub(super) const LIMIT: usize = 100;
+pub(super) const LIMIT_MAX: usize = 100_000;
 
 /// How the answer begins. It is [`view::Sessions`], whose number of all that match is known at its end.
 const BEGINNING: &str = "{\"sessions\":[";
@@ -72,7 +72,7 @@ impl Listing {
             let Some(piece) = self.walk.as_mut()?.next() else {
                 self.walk = None;
                 let beginning = if self.matching.min(self.limit) == 0 { BEGINNING } else { "" };
-                return Some(format!("{beginning}],\"matching\":{}}}", self.matching));
+                return Some(format!("{beginning}],\"matching\":{},\"unreached\":[]}}", self.matching));
             };
             for session in piece.iter().filter(|session| self.selection.has(session)) {
                 if self.matching < self.limit {
@@ -93,6 +93,7 @@ impl Listing {
         let is_held = |user: &UserName| !self.held.is_empty() && self.held.contains(&lower_case(user.as_bytes()));
         view::Session {
             session: session.id().to_string(),
+            predecessor: None,
             user: session.user().map(UserName::to_string),
             held: session.user().is_some_and(is_held),
             protocol: port.protocol.to_string(),

@@ -6,7 +6,7 @@
 //! it looks where there is no answer, `health` answers balancers, `sight` looks at the running parts, `people` at the
 //! sessions (`listing` tells who is there), `metrics` at all that is counted, `orders` changes something, `holds` lets a user's logins wait, `moves` has
 //! what else the move of a user needs, `state` keeps what must survive a restart, `take_over` is how another process gets
-//! all this, `view` has the words of all answers. Their imports run in no circle. Whoever may open the socket is an
+//! all this, `together` asks and orders where processes that were taken over have sessions still (`predecessors`), `view` has the words of all answers. Their imports run in no circle. Whoever may open the socket is an
 //! operator; what he sends is still bounded in size, time and number.
 //! Nothing here is on the way of a login.
 
@@ -22,6 +22,7 @@ mod operator;
 mod orders;
 mod page;
 mod people;
+mod predecessors;
 mod refusal;
 mod routes;
 mod serve;
@@ -29,8 +30,10 @@ mod sight;
 mod socket;
 mod state;
 pub mod take_over;
+mod together;
 pub mod view;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,13 +45,15 @@ use tracing::{info, warn};
 
 use self::access::Gate;
 pub use self::access::{Entrance, Keys, TokenError, Tokens, check_token};
+use self::predecessors::Predecessors;
 use self::serve::{Door, REMOTE_MAX};
 pub use self::socket::SocketError;
 use self::socket::{Bound, Control};
 use self::state::StateFile;
-use self::take_over::{Handle, TakeOver};
+use self::take_over::{Handle, Stand, TakeOver};
 use crate::directory::Directory;
 use crate::drain::Drain;
+use crate::net::courier::Courier;
 use crate::net::listen::Passed;
 use crate::net::tls::CertificateFiles;
 use crate::routing::Islands;
@@ -108,7 +113,9 @@ pub struct Admin {
     address: Option<Arc<TcpListener>>,
     entrance: Entrance,
     states: Arc<tokio::sync::Mutex<StateFile>>,
-    is_open: Arc<watch::Sender<bool>>,
+    stand: Arc<watch::Sender<Stand>>,
+    predecessors: Predecessors,
+    successor: (mpsc::Sender<Courier>, mpsc::Receiver<Courier>),
 }
 
 /// Where operators' orders go that are carried out by whoever runs mailferry.
@@ -125,6 +132,7 @@ struct Desk {
     settings: Settings,
     states: Arc<tokio::sync::Mutex<StateFile>>,
     reloads: mpsc::Sender<Reload>,
+    predecessors: Predecessors,
     drain: Drain,
 }
 
@@ -173,8 +181,17 @@ impl Admin {
         let mut states = StateFile::open(&settings.state_file, islands);
         states.restore_holds(holds);
         let states = Arc::new(tokio::sync::Mutex::new(states));
-        let (socket, is_open) = (socket.map(Arc::new), Arc::new(watch::Sender::new(true)));
-        Ok(Self { settings: settings.clone(), socket, address, entrance: Entrance::new(keys), states, is_open })
+        Ok(Self {
+            settings: settings.clone(),
+            socket: socket.map(Arc::new),
+            address,
+            entrance: Entrance::new(keys),
+            states,
+            stand: Arc::new(watch::Sender::new(Stand::Open)),
+            predecessors: Predecessors::default(),
+            // There is one at most.
+            successor: mpsc::channel(1),
+        })
     }
 
     /// Whoever has the socket already, for a process that finds its addresses taken.
@@ -193,23 +210,31 @@ impl Admin {
             bound: self.socket.clone(),
             address: self.address.clone(),
             states: Arc::clone(&self.states),
-            is_open: Arc::clone(&self.is_open),
+            stand: Arc::clone(&self.stand),
+            predecessors: self.predecessors.clone(),
+            successor: self.successor.0.clone(),
         }
     }
 
     /// Answers until told to stop. Orders to read the configuration again wait for their place as long as their
     /// connections may last.
     pub async fn serve(self, context: Arc<Context>, orders: Orders, drain: Drain) {
-        let Self { settings, socket, address, entrance, states, is_open } = self;
+        let Self { settings, socket, address, entrance, states, stand, predecessors, mut successor } = self;
         let Orders { reloads, take_overs } = orders;
         // Also where nobody can give an order any more: holds of before the restart must end.
         tokio::spawn(holds::watch(Arc::clone(&context), Arc::clone(&states), drain.clone()));
-        let desk = Desk { context, settings, states, reloads, drain: drain.clone() };
+        let desk = Desk { context, settings, states, reloads, predecessors, drain: drain.clone() };
         let router = routes::router(Arc::new(desk), &Gate::new(entrance.clone()));
         let local = socket.map(|bound| Door::Local(bound, take_overs));
         let doors = [local, address.map(|address| Door::Remote(address, entrance))];
-        let serve = |door| serve::serve(door, is_open.subscribe(), router.clone(), drain.clone());
-        join_all(doors.into_iter().flatten().map(serve)).await;
+        let serve = |door| serve::serve(door, stand.subscribe(), router.clone(), drain.clone());
+        let succeeded = async {
+            tokio::select! {
+                Some(bell) = successor.1.recv() => serve(Door::Successor(bell, VecDeque::new())).await,
+                () = drain.signalled() => {}
+            }
+        };
+        tokio::join!(join_all(doors.into_iter().flatten().map(serve)), succeeded);
     }
 }
 

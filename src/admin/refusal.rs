@@ -57,6 +57,16 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_owned())
     }
 
+    /// It was done as far as it could be, and another process had a part in it.
+    pub(super) fn unreached(error: String) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, error)
+    }
+
+    /// Whether what was named is not there.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
+    }
+
     /// Whoever asks has not proved that he may; `challenge` says how he can (RFC 6750 §3).
     pub(super) fn stranger(error: &str, challenge: &'static str) -> Self {
         let field = Some(Box::new((header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Query, Request, State};
+use axum::extract::{Query, RawQuery, Request, State};
 use axum::handler::Handler;
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, Method, StatusCode};
@@ -187,15 +187,15 @@ async fn metrics(State(desk): At, headers: HeaderMap) -> Response {
 }
 
 async fn status(State(desk): At) -> Answer {
-    json(desk.status().await)
+    json(desk.whole_status().await)
 }
 
 async fn islands(State(desk): At) -> Answer {
     json(desk.all_islands())
 }
 
-async fn sessions(State(desk): At, filter: Asked<Filter>) -> Answer {
-    desk.sessions(&filter?.0).await
+async fn sessions(State(desk): At, RawQuery(query): RawQuery, filter: Asked<Filter>) -> Answer {
+    desk.all_sessions(&filter?.0, query.as_deref()).await
 }
 
 async fn top(State(desk): At, depth: Asked<Depth>) -> Answer {
@@ -219,7 +219,7 @@ async fn events(
 }
 
 async fn kick(State(desk): At, Extension(by): By, kick: Said<Kick>) -> Answer {
-    json(desk.kick(&kick?.0, by).await?)
+    json(desk.kick_all(&kick?.0, by).await?)
 }
 
 async fn node(State(desk): At, Extension(by): By, order: Said<NodeOrder>) -> Answer {
@@ -239,15 +239,15 @@ async fn route(State(desk): At, whom: Said<Whom>) -> Answer {
 }
 
 async fn holds(State(desk): At, which: Asked<HoldFilter>) -> Answer {
-    json(desk.holds(&which?.0).await?)
+    json(desk.all_holds(&which?.0).await?)
 }
 
 async fn hold(State(desk): At, Extension(by): By, order: Said<HoldOrder>) -> Answer {
-    json(desk.hold(&order?.0, by).await?)
+    json(desk.hold_all(&order?.0, by).await?)
 }
 
 async fn release(State(desk): At, Extension(by): By, order: Said<ReleaseOrder>) -> Answer {
-    json(desk.release(&order?.0, by).await?)
+    json(desk.release_all(&order?.0, by).await?)
 }
 
 async fn reload(State(desk): At, Extension(by): By) -> Answer {

@@ -6,8 +6,10 @@
 //! two doors have places of their own, so that whoever fills the one does not close the other.
 
 use std::collections::{HashMap, VecDeque};
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,8 +28,9 @@ use tokio_rustls::TlsAcceptor;
 use super::access::{Entrance, Pass};
 use super::operator::Operator;
 use super::socket::Bound;
-use super::take_over::{FIRST_OCTET, TakeOver};
+use super::take_over::{FIRST_OCTET, Stand, TakeOver};
 use crate::drain::Drain;
+use crate::net::courier::Courier;
 use crate::session::frequent::Network;
 
 /// Connections at once over the socket; others wait in the kernel's queue.
@@ -78,44 +81,75 @@ pub(super) enum Door {
     Local(Arc<Bound>, mpsc::Sender<TakeOver>),
     /// Over the address.
     Remote(Arc<TcpListener>, Entrance),
+    /// From the process that has taken this one's place: each descriptor is a connection; those that wait.
+    Successor(Courier, VecDeque<OwnedFd>),
 }
 
 /// A connection that nobody has heard yet.
 enum Caller {
     Local(UnixStream, mpsc::Sender<TakeOver>),
+    Successor(UnixStream),
     Remote(TcpStream, SocketAddr),
 }
 
 impl Door {
-    async fn accept(&self) -> io::Result<Caller> {
+    /// Loses nothing where it is dropped.
+    async fn accept(&mut self) -> io::Result<Caller> {
         match self {
             Self::Local(bound, take_overs) => {
                 bound.socket.accept().await.map(|(stream, _)| Caller::Local(stream, take_overs.clone()))
             }
             Self::Remote(socket, _) => socket.accept().await.map(|(stream, client)| Caller::Remote(stream, client)),
+            Self::Successor(bell, waiting) => loop {
+                if let Some(descriptor) = waiting.pop_front() {
+                    let stream = std::os::unix::net::UnixStream::from(descriptor);
+                    stream.set_nonblocking(true)?;
+                    return UnixStream::from_std(stream).map(Caller::Successor);
+                }
+                if bell.line().await?.is_none() {
+                    // It is gone, and so is everybody who had this one's bell from it.
+                    return pending().await;
+                }
+                waiting.extend(bell.descriptors());
+            },
+        }
+    }
+
+    /// Whether it takes anybody now; `None`: never again.
+    fn takes(&self, stand: Stand) -> Option<bool> {
+        match (self, stand) {
+            (Self::Successor(..), _) | (Self::Local(..), Stand::Left { socket: false }) => Some(true),
+            (Self::Local(..) | Self::Remote(..), Stand::Open) => Some(true),
+            (Self::Local(..) | Self::Remote(..), Stand::Waiting) => Some(false),
+            (Self::Local(..), Stand::Left { socket: true }) | (Self::Remote(..), Stand::Left { .. }) => None,
         }
     }
 
     fn tls(&self) -> Option<TlsAcceptor> {
         match self {
-            Self::Local(..) => None,
+            Self::Local(..) | Self::Successor(..) => None,
             Self::Remote(_, entrance) => entrance.tls().map(TlsAcceptor::from),
         }
     }
 }
 
-/// Accepts until told to stop, while `is_open`.
-pub(super) async fn serve(door: Door, mut is_open: watch::Receiver<bool>, router: Router, drain: Drain) {
+/// Accepts until told to stop, as far as it is the `stand`.
+pub(super) async fn serve(mut door: Door, mut stand: watch::Receiver<Stand>, router: Router, drain: Drain) {
     let streams = Arc::new(Semaphore::new(STREAMS_MAX));
     let mut places = match door {
-        Door::Local(..) => Places::new(LOCAL_MAX, LOCAL_PATIENCE),
+        Door::Local(..) | Door::Successor(..) => Places::new(LOCAL_MAX, LOCAL_PATIENCE),
         Door::Remote(..) => Places::new(REMOTE_MAX, REMOTE_PATIENCE),
     };
     loop {
-        let may_accept = *is_open.borrow_and_update();
+        let now = *stand.borrow_and_update();
+        let Some(may_accept) = door.takes(now) else {
+            // Whoever is heard here comes to his end.
+            drop(door);
+            return drain.signalled().await;
+        };
         let accepted = tokio::select! {
             accepted = door.accept(), if may_accept => accepted,
-            Ok(()) = is_open.changed() => continue,
+            Ok(()) = stand.changed() => continue,
             () = drain.signalled() => return,
         };
         let Ok(caller) = accepted else {
@@ -124,7 +158,7 @@ pub(super) async fn serve(door: Door, mut is_open: watch::Receiver<bool>, router
         };
         let place = places.free().await;
         let network = match &caller {
-            Caller::Local(..) => None,
+            Caller::Local(..) | Caller::Successor(_) => None,
             Caller::Remote(_, client) => Some(Network::of(client.ip())),
         };
         let mut given_up = places.take(network);
@@ -227,17 +261,16 @@ async fn hear(caller: Caller, tls: Option<TlsAcceptor>, router: Router) {
     match (caller, tls) {
         (Caller::Local(stream, take_overs), _) => {
             let Ok(Ok(first)) = timeout(HEADER_TIMEOUT, first_octet(&stream)).await else { return };
-            let credentials = stream.peer_cred().ok();
-            let operator = Operator {
-                uid: credentials.as_ref().map(tokio::net::unix::UCred::uid),
-                pid: credentials.as_ref().and_then(tokio::net::unix::UCred::pid),
-                remote: None,
-            };
+            let operator = peer(&stream);
             if first == Some(FIRST_OCTET) {
                 // Where there is no place for it, it sees that nobody talks to it.
                 let _ = take_overs.try_send(TakeOver { stream, uid: operator.uid, pid: operator.pid });
                 return;
             }
+            talk(stream, router, operator, began).await;
+        }
+        (Caller::Successor(stream), _) => {
+            let operator = peer(&stream);
             talk(stream, router, operator, began).await;
         }
         (Caller::Remote(stream, client), tls) => {
@@ -248,6 +281,15 @@ async fn hear(caller: Caller, tls: Option<TlsAcceptor>, router: Router) {
                 talk(stream, router, operator, Instant::now()).await;
             }
         }
+    }
+}
+
+fn peer(stream: &UnixStream) -> Operator {
+    let credentials = stream.peer_cred().ok();
+    Operator {
+        uid: credentials.as_ref().map(tokio::net::unix::UCred::uid),
+        pid: credentials.as_ref().and_then(tokio::net::unix::UCred::pid),
+        remote: None,
     }
 }
 

@@ -64,6 +64,7 @@ impl Desk {
             config: std::path::absolute(&self.settings.config).unwrap_or_default().display().to_string(),
             state_file: self.settings.state_file.display().to_string(),
             ready: !self.context.standing.is_draining(),
+            ends_in_s: self.context.standing.left().map(|left| left.as_secs()),
             sessions: self.context.registry.len() as u64,
             logins_last_minute: self.context.registry.minutes().last_minute(),
             held,
@@ -72,6 +73,8 @@ impl Desk {
             directory: servers.collect(),
             cache: Cache { users, capacity, lookups_last_minute, served_last_minute },
             rights: rights(),
+            predecessors: Vec::new(),
+            unreached: Vec::new(),
         }
     }
 

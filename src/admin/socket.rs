@@ -133,9 +133,16 @@ impl Bound {
         self.is_ours.load(Ordering::Relaxed)
     }
 
-    /// It becomes ours, or another process's.
-    pub(super) fn own(&self, is_ours: bool) {
-        self.is_ours.store(is_ours, Ordering::Relaxed);
+    /// It becomes ours. Whoever connects is told that this process listens (SO_PEERCRED of unix(7)), and not the one that has made it.
+    pub(super) fn own(&self) {
+        self.is_ours.store(true, Ordering::Relaxed);
+        // If that fails, only the number of a process is wrong.
+        let _ = rustix::net::listen(&self.socket, BACKLOG);
+    }
+
+    /// It becomes another process's.
+    pub(super) fn disown(&self) {
+        self.is_ours.store(false, Ordering::Relaxed);
     }
 }
 

@@ -9,11 +9,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, UnixStream};
-use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, watch};
 
+use super::predecessors::Predecessors;
 use super::socket::Bound;
 pub use super::socket::Control;
 use super::state::StateFile;
+use crate::net::courier::Courier;
 use crate::routing::Islands;
 use crate::session::Holds;
 
@@ -30,12 +32,28 @@ pub struct TakeOver {
     pub pid: Option<i32>,
 }
 
+/// Whom this process takes for operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stand {
+    /// Everybody.
+    Open,
+    /// Nobody for now: another process makes itself ready.
+    Waiting,
+    /// Another process has taken over, and the address with it, whether that is its own still or was closed.
+    Left {
+        /// Whether it has the socket.
+        socket: bool,
+    },
+}
+
 /// The operator's way in, for whoever gives it to another process, or has it from one.
 pub struct Handle {
     pub(super) bound: Option<Arc<Bound>>,
     pub(super) address: Option<Arc<TcpListener>>,
     pub(super) states: Arc<Mutex<StateFile>>,
-    pub(super) is_open: Arc<watch::Sender<bool>>,
+    pub(super) stand: Arc<watch::Sender<Stand>>,
+    pub(super) predecessors: Predecessors,
+    pub(super) successor: mpsc::Sender<Courier>,
 }
 
 impl Handle {
@@ -64,11 +82,20 @@ impl Handle {
         self.bound.as_ref().is_some_and(|bound| !bound.is_ours())
     }
 
-    /// The socket is ours from now on: its name is removed at the end.
-    pub fn own(&self) {
+    /// The socket is ours from now on: its name is removed at the end. What operators ask is asked these processes too.
+    pub fn own(&self, predecessors: Vec<Courier>) {
         if let Some(bound) = &self.bound {
-            bound.own(true);
+            bound.own();
         }
+        predecessors.into_iter().for_each(|bell| self.predecessors.add(bell));
+    }
+
+    /// Connections to the processes that this one has followed and that may live still, for one that follows this one.
+    ///
+    /// # Errors
+    /// There are no descriptors.
+    pub async fn predecessors(&self) -> io::Result<Vec<OwnedFd>> {
+        self.predecessors.copies().await
     }
 
     /// Gives the nodes their states once more, and holds who is held, if the file has changed since it was read.
@@ -80,8 +107,15 @@ impl Handle {
     /// answer is dropped, everything is as before.
     pub async fn pause(&self) -> Paused {
         let states = Arc::clone(&self.states).lock_owned().await;
-        self.is_open.send_replace(false);
-        Paused { states, bound: self.bound.clone(), is_open: Arc::clone(&self.is_open), stays_closed: false }
+        self.stand.send_replace(Stand::Waiting);
+        Paused {
+            states,
+            bound: self.bound.clone(),
+            stand: Arc::clone(&self.stand),
+            next: Stand::Open,
+            predecessors: self.predecessors.clone(),
+            successor: self.successor.clone(),
+        }
     }
 }
 
@@ -89,26 +123,29 @@ impl Handle {
 pub struct Paused {
     states: OwnedMutexGuard<StateFile>,
     bound: Option<Arc<Bound>>,
-    is_open: Arc<watch::Sender<bool>>,
-    stays_closed: bool,
+    stand: Arc<watch::Sender<Stand>>,
+    next: Stand,
+    predecessors: Predecessors,
+    successor: mpsc::Sender<Courier>,
 }
 
 impl Paused {
-    /// All of it is another process's now; the socket only if that has taken it.
-    pub fn give_away(mut self, has_taken_socket: bool) {
+    /// All of it is another process's now; the socket only if that has taken it. What that asks over its connection, which is to
+    /// be sent to the answer, is answered as an operator at the socket is.
+    pub fn give_away(mut self, has_taken_socket: bool) -> mpsc::Sender<Courier> {
         // Where it has another one, operators may still look at this process.
-        self.stays_closed = has_taken_socket;
+        self.next = Stand::Left { socket: has_taken_socket };
         self.states.give_away();
+        self.predecessors.leave();
         if let Some(bound) = self.bound.as_ref().filter(|_| has_taken_socket) {
-            bound.own(false);
+            bound.disown();
         }
+        self.successor.clone()
     }
 }
 
 impl Drop for Paused {
     fn drop(&mut self) {
-        if !self.stays_closed {
-            self.is_open.send_replace(true);
-        }
+        self.stand.send_replace(self.next);
     }
 }

@@ -343,7 +343,7 @@ async fn a_stream_outlives_a_question_and_there_are_so_many() {
     let (listener, address) = access::open(SocketAddr::from(([127, 0, 0, 1], 0)), &mut Passed::default()).unwrap();
     let (_stop, drain) = drain::channel();
     let door = Door::Remote(Arc::new(listener), Entrance::new(Keys::default()));
-    let open = watch::Sender::new(true);
+    let open = watch::Sender::new(Stand::Open);
     tokio::spawn(serve::serve(door, open.subscribe(), Router::new().route("/", get(events)), drain));
     let ask = || async move {
         let mut connection = TcpStream::connect(address).await.unwrap();

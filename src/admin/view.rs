@@ -3,6 +3,7 @@
 
 mod holds;
 mod people;
+mod predecessors;
 mod reloaded;
 mod watch;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::holds::{Held, Hold, HoldFilter, HoldOrder, Holds, ReleaseOrder, Released, Route, Whom};
 pub use self::people::{Depth, Filter, Kick, Kicked, Missed, MissedRates, Session, Sessions, Share, Sort, Top};
+pub use self::predecessors::{Predecessor, Unreached};
 pub use self::reloaded::{Changed, FileProblem, NeedsRestart, Reloaded};
 pub use self::watch::{Curve, Curves, Event, Failure, Failures};
 
@@ -50,6 +52,9 @@ pub struct Status {
     pub state_file: String,
     /// Whether new clients are wanted; not any more when it has begun to stop.
     pub ready: bool,
+    /// Seconds until the sessions that are left are cut, once it has begun to stop.
+    #[serde(default)]
+    pub ends_in_s: Option<u64>,
     /// In the relay.
     pub sessions: u64,
     /// Accepted in the last minute.
@@ -66,6 +71,12 @@ pub struct Status {
     pub cache: Cache,
     /// What the process may do to the machine.
     pub rights: Rights,
+    /// Processes whose place this one has taken, and which still have sessions.
+    #[serde(default)]
+    pub predecessors: Vec<Predecessor>,
+    /// Those of them that cannot be asked.
+    #[serde(default)]
+    pub unreached: Vec<Unreached>,
 }
 
 /// What the process may do to the machine.

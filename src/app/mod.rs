@@ -101,6 +101,27 @@ struct Prepared {
     rest: drain::Signal,
 }
 
+/// A mailferry that could serve, and does not yet.
+pub struct Approached {
+    prepared: Prepared,
+    met: Option<take_over::Met>,
+}
+
+impl Approached {
+    /// Serves. An old process accepts nobody any more when this comes back, which takes some seconds at most: it must not be dropped before,
+    /// since nobody knows then whether there is anybody who serves.
+    ///
+    /// # Errors
+    /// The other process will not end; it goes on serving.
+    pub async fn serve(self) -> Result<App, StartError> {
+        let Self { prepared, met } = self;
+        if let Some(met) = met {
+            met.take_place(prepared.running.admin()).await?;
+        }
+        Ok(prepared.open())
+    }
+}
+
 impl App {
     /// Builds and binds everything, then starts to accept. Must be called inside a tokio runtime. Blocks while it reads
     /// files.
@@ -116,20 +137,27 @@ impl App {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_with(settings: Settings, mut passed: Passed) -> Result<Self, StartError> {
-        Ok(Self::prepare(settings, &mut passed, None)?.open())
+        Ok(Self::prepare(settings, &mut passed, None, 0)?.open())
     }
 
-    /// The same in the place of another process, with its sockets. It goes on serving until all is done that can fail here,
-    /// and accepts nobody any more when this comes back; this process does, from now on.
+    /// The same in two steps, where `old` is another process whose place this one takes, with its sockets: this one does all
+    /// that can fail here, while that one goes on serving. Whoever drops what comes of it leaves everything as it was.
     ///
     /// # Errors
     /// As [`Self::start`], or the other process will not; it goes on serving then.
-    pub async fn take_over(settings: Settings, mut passed: Passed, old: take_over::Old) -> Result<Self, StartError> {
+    pub async fn approach(
+        settings: Settings,
+        mut passed: Passed,
+        old: Option<take_over::Old>,
+    ) -> Result<Approached, StartError> {
+        let Some(old) = old else {
+            return Ok(Approached { prepared: Self::prepare(settings, &mut passed, None, 0)?, met: None });
+        };
         let mut met = old.meet().await?;
         for socket in std::mem::take(&mut met.sockets) {
             passed.add(socket);
         }
-        let prepared = match Self::prepare(settings, &mut passed, met.control.take()) {
+        let prepared = match Self::prepare(settings, &mut passed, met.control.take(), met.run) {
             Ok(prepared) => prepared,
             Err(error) => {
                 met.refuse(&error).await;
@@ -138,8 +166,8 @@ impl App {
         };
         let running = &prepared.running;
         running.look_at_nodes().await;
-        met.take_place(running.admin(), &running.context).await?;
-        Ok(prepared.open())
+        met.get_ready(running.admin(), &running.context).await?;
+        Ok(Approached { prepared, met: Some(met) })
     }
 
     /// Ends what may hold the configuration for long: whoever would take over hears that there will be nobody, and a
@@ -154,6 +182,7 @@ impl App {
         settings: Settings,
         passed: &mut Passed,
         control: Option<admin::take_over::Control>,
+        last: u32,
     ) -> Result<Prepared, StartError> {
         let (admin, is_alone) = (settings.admin.clone(), control.is_none());
         let parts = parts::prepare(settings, None, passed).map_err(|error| match error {
@@ -162,7 +191,7 @@ impl App {
             _ => error,
         })?;
         let ((sessions, in_sessions), (rest, in_rest)) = (drain::channel(), drain::channel());
-        let (running, closed) = Running::prepare(parts, control, passed, in_sessions, in_rest)?;
+        let (running, closed) = Running::prepare(parts, (control, last), passed, in_sessions, in_rest)?;
         passed.close().iter().for_each(tell_left);
         Ok(Prepared { running, closed, sessions, rest })
     }

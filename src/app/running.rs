@@ -88,13 +88,14 @@ struct Watched {
 
 impl Running {
     /// Starts everything behind the doors: each session will hold `sessions`, everything else `drain`. `control` is the
-    /// operator's socket, of another process; his address may be among those that were `passed`. Must be called inside a tokio runtime.
+    /// operator's socket, of another process, `last` that process's run, before which this one has not begun; his address may be among
+    /// those that were `passed`. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// The operator's socket cannot be had.
     pub(super) fn prepare(
         parts: Parts,
-        control: Option<Control>,
+        (control, last): (Option<Control>, u32),
         passed: &mut Passed,
         sessions: Drain,
         drain: Drain,
@@ -110,7 +111,8 @@ impl Running {
             node_tls: made.node_tls.clone(),
         };
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let run = u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX);
+        // No two sessions have the same name, also where two processes begin in the same second.
+        let run = u32::try_from(since_1970.as_secs()).unwrap_or(u32::MAX).max(last.saturating_add(1));
         let context = Arc::new(Context::new(site, Limits::new(settings.limits.clone(), possible), run));
         context.upkeep.configured(Done::Success, since_1970.as_secs());
         context.upkeep.certified(made.expiries.clone());

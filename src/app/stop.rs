@@ -132,6 +132,7 @@ async fn phases(why: Why, reloader: &Reloader, context: &Context, sessions: &dra
     let Ok(Some(running)) = timeout(STOP_TIMEOUT, reloader.end()).await else { return };
     let StopSettings { delay, timeout: time } = running.made.settings.stop;
     let delay = if why.waits_for_balancers() { delay } else { Duration::ZERO };
+    context.standing.ends_within(delay + time);
     info!(signal = %why, sessions = context.registry.len(), delay = ?delay, timeout = ?time, "stopping");
     sleep(delay).await;
     let _remains = close(running, sessions).await;

@@ -13,6 +13,7 @@ mod wire;
 use std::io;
 use std::path::PathBuf;
 
+pub(super) use self::new::Met;
 pub use self::new::{Old, reach};
 pub(super) use self::old::serve;
 

@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use super::print::{complain, say};
 use super::remote::{Remote, Wire};
 use super::{DEFAULT_CONFIG, EXIT_NOT_FOUND, EXIT_UNAVAILABLE, EXIT_USAGE, runtime};
-use crate::admin::view::Problem;
+use crate::admin::view::{Problem, Unreached};
 use crate::config;
 
 /// EX_NOPERM of sysexits.h: the socket is not for this user.
@@ -85,14 +85,26 @@ impl Asking {
         query: &[(&str, Option<String>)],
         show: impl FnOnce(T),
     ) -> Result<ExitCode, ExitCode> {
+        self.get_of_all(path, query, |_| &[], show)
+    }
+
+    /// The same where a part may be missing, of processes that were taken over: each is complained of, and the exit code tells.
+    pub(super) fn get_of_all<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, Option<String>)],
+        missing: impl FnOnce(&T) -> &[Unreached],
+        show: impl FnOnce(T),
+    ) -> Result<ExitCode, ExitCode> {
         let given = query.iter().filter_map(|(name, value)| Some(format!("{name}={}", encoded(value.as_ref()?))));
         let query = given.collect::<Vec<_>>().join("&");
         let uri = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
         let (answered, is_shown) = self.ask(Request::builder().method(Method::GET).uri(uri), Vec::new())?;
+        let code = code_without(missing(&answered));
         if is_shown {
             show(answered);
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(code)
     }
 
     /// Orders something, and shows the answer.
@@ -102,13 +114,25 @@ impl Asking {
         order: &impl Serialize,
         show: impl FnOnce(T),
     ) -> Result<ExitCode, ExitCode> {
+        self.post_to_all(path, order, |_| &[], show)
+    }
+
+    /// The same where a part may be missing, as in [`Self::get_of_all`].
+    pub(super) fn post_to_all<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        order: &impl Serialize,
+        missing: impl FnOnce(&T) -> &[Unreached],
+        show: impl FnOnce(T),
+    ) -> Result<ExitCode, ExitCode> {
         let body = serde_json::to_vec(order).map_err(|error| failed(&error))?;
         let request = Request::builder().method(Method::POST).uri(path).header("content-type", "application/json");
         let (answered, is_shown) = self.ask(request, body)?;
+        let code = code_without(missing(&answered));
         if is_shown {
             show(answered);
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(code)
     }
 
     /// Gives an order of no words whose answer has the exit code in it.
@@ -293,6 +317,8 @@ pub(super) fn code_of(status: StatusCode) -> u8 {
         }
         // What stands against it is not in the arguments.
         StatusCode::CONFLICT => EXIT_FAILED,
+        // An older process that still has sessions.
+        StatusCode::BAD_GATEWAY => EXIT_UNAVAILABLE,
         status if status.is_client_error() => EXIT_USAGE,
         _ => EXIT_FAILED,
     }
@@ -376,6 +402,12 @@ fn no_socket(place: &Place, error: &io::Error) -> ExitCode {
             ExitCode::from(EXIT_UNAVAILABLE)
         }
     }
+}
+
+/// Says which processes have no part in an answer.
+fn code_without(unreached: &[Unreached]) -> ExitCode {
+    unreached.iter().for_each(|it| complain(&it.to_string()));
+    if unreached.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_UNAVAILABLE) }
 }
 
 fn failed(error: &dyn std::fmt::Display) -> ExitCode {

@@ -69,6 +69,8 @@ enum Trouble {
     Timeout(&'static str),
     Interrupted,
     Command(String),
+    /// Another process, which still has sessions of the user perhaps, cannot be asked.
+    Unreached(String),
     /// Somebody else has ended the hold, or it has ended by itself.
     HoldOver,
     Unanswered(Unanswered),
@@ -143,6 +145,9 @@ impl UnderWay<'_> {
         let hold = self.hold()?;
         self.tell(&Step::held(&hold));
         self.hold = Some(hold.id);
+        if let Some(one) = hold.unreached.first() {
+            return Err(Trouble::Unreached(one.to_string()));
+        }
         self.until("logins that were under way", |hold| hold.under_way == 0)?;
         self.tell(&Step::Quiet);
         // Another move of the user's may have ended between the first look and the hold.
@@ -189,7 +194,15 @@ impl UnderWay<'_> {
     /// Sessions of the user's end, and are gone when this returns: nobody writes into the old mailbox any more.
     fn kick(&mut self) -> Result<(), Trouble> {
         let kick = Kick { user: Some(self.moving.user.clone()), ..Kick::default() };
-        let Kicked { kicked, .. } = self.ask(|asking| asking.try_post("/v1/kick", &kick))?;
+        let Kicked { kicked, .. } = loop {
+            match self.ask(|asking| asking.try_post("/v1/kick", &kick)) {
+                // It has not reached an older process, which may write into the old mailbox as long as it lives.
+                Err(Trouble::Unanswered(Unanswered::Refused(StatusCode::BAD_GATEWAY, _))) => {
+                    self.pause(POLL, "an older mailferry that does not answer")?;
+                }
+                kicked => break kicked?,
+            }
+        };
         self.until("sessions that are to end", |hold| hold.sessions == 0)?;
         self.tell(&Step::Kicked { kicked });
         Ok(())
@@ -253,7 +266,14 @@ impl UnderWay<'_> {
             match self.ask(release) {
                 // Done by the order before, whose answer was lost.
                 Err(Trouble::Unanswered(Unanswered::Refused(status, _))) if is_over(status) && is_lost.get() => {
-                    return Ok(Released { user: user.clone(), waited: 0, held_s: 0, goes_on: false, not_kept: None });
+                    return Ok(Released {
+                        user: user.clone(),
+                        waited: 0,
+                        held_s: 0,
+                        goes_on: false,
+                        not_kept: None,
+                        unreached: Vec::new(),
+                    });
                 }
                 Err(Trouble::Unanswered(Unanswered::Refused(status, problem))) if !is_over(status) => {
                     if Instant::now() >= self.deadline + GRACE || self.outside.pause(POLL).is_err() {
@@ -266,10 +286,14 @@ impl UnderWay<'_> {
     }
 
     fn until(&mut self, what: &'static str, is_so: impl Fn(&Hold) -> bool) -> Result<(), Trouble> {
-        while !is_so(&self.held()?) {
-            self.pause(LOOK, what)?;
+        loop {
+            let hold = self.held()?;
+            match hold.unreached.first() {
+                None if is_so(&hold) => return Ok(()),
+                None => self.pause(LOOK, what)?,
+                Some(_) => self.pause(POLL, "an older mailferry that does not answer")?,
+            }
         }
-        Ok(())
     }
 
     /// The hold as it is now.
@@ -312,7 +336,7 @@ impl UnderWay<'_> {
         let (reason, code) = match trouble {
             Trouble::Timeout(what) => (format!("too long for {what}"), EXIT_PUT_BACK),
             Trouble::Interrupted => ("interrupted".to_owned(), EXIT_PUT_BACK),
-            Trouble::Command(reason) => (reason, EXIT_PUT_BACK),
+            Trouble::Command(reason) | Trouble::Unreached(reason) => (reason, EXIT_PUT_BACK),
             Trouble::Changed => ("the directory was changed before the user was held".to_owned(), EXIT_PUT_BACK),
             Trouble::HoldOver => ("somebody has ended the hold, or it has ended by itself".to_owned(), EXIT_PUT_BACK),
             Trouble::Unanswered(Unanswered::Refused(status, problem)) => (problem.error, code_of(status)),

@@ -25,21 +25,17 @@ pub(super) fn run(path: &Path, takes_over: bool, threads_may_begin: impl FnOnce(
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let mut signals = Signals::listen().map_err(|error| start_failed(&error))?;
-        let start = async {
-            match old {
-                Some(old) => App::take_over(settings, passed, old).await,
-                None => App::start_with(settings, passed),
-            }
-        };
-        let started = tokio::select! {
+        let approached = tokio::select! {
             biased;
             why = signals.end() => {
                 info!(signal = %why, "not started");
                 return Ok(ExitCode::SUCCESS);
             }
-            started = start => started,
+            approached = App::approach(settings, passed, old) => approached,
         };
-        let mut app = started.map_err(|error| start_failed(&error))?;
+        let approached = approached.map_err(|error| start_failed(&error))?;
+        // A signal that comes now is for whoever serves then: this process, or nobody.
+        let mut app = approached.serve().await.map_err(|error| start_failed(&error))?;
         notify::ready();
         let why = app.serve(path, &mut signals).await;
         let stopped = app.end(why, &mut signals).await;

@@ -47,20 +47,26 @@ pub(super) fn sessions(which: Which, asking: &Asking) -> Result<ExitCode, ExitCo
         ("client", which.client),
         ("limit", Some(which.limit.to_string())),
     ];
-    asking.get("/v1/sessions", &query, |answer: Sessions| {
-        let told = answer.sessions.len() as u64;
-        let head = ["SESSION", "USER", "PROTOCOL", "CLIENT", "TLS", "NODE", "AGE", "TO NODE", "TO CLIENT"];
-        table(head, answer.sessions.into_iter().map(row).collect());
-        if told < answer.matching {
-            complain(&format!("{told} of {} sessions; --limit shows more", answer.matching));
-        }
-    })
+    asking.get_of_all(
+        "/v1/sessions",
+        &query,
+        |answer: &Sessions| &answer.unreached,
+        |answer: Sessions| {
+            let told = answer.sessions.len() as u64;
+            let head = ["SESSION", "USER", "PROTOCOL", "CLIENT", "TLS", "NODE", "AGE", "TO NODE", "TO CLIENT"];
+            table(head, answer.sessions.into_iter().map(row).collect());
+            if told < answer.matching {
+                complain(&format!("{told} of {} sessions; --limit shows more", answer.matching));
+            }
+        },
+    )
 }
 
 fn row(session: Session) -> [String; 9] {
     let held = if session.held { " (held)" } else { "" };
+    let elsewhere = session.predecessor.map_or_else(String::new, |process| format!(" (process {process})"));
     [
-        session.session,
+        session.session + &elsewhere,
         session.user.unwrap_or_default() + held,
         session.protocol,
         session.client,

@@ -5,13 +5,15 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::net::Shutdown;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::cmsg_space;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
 };
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
@@ -35,6 +37,38 @@ impl Courier {
     /// Talks over this connection.
     pub fn new(stream: UnixStream) -> Self {
         Self { stream, unread: Vec::new(), descriptors: Vec::new() }
+    }
+
+    /// Talks over a connection that another process has passed. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// It is no unix socket.
+    pub fn passed(descriptor: OwnedFd) -> io::Result<Self> {
+        let stream = std::os::unix::net::UnixStream::from(descriptor);
+        stream.set_nonblocking(true)?;
+        UnixStream::from_std(stream).map(Self::new)
+    }
+
+    /// The same connection, for another process.
+    ///
+    /// # Errors
+    /// There are no descriptors.
+    pub fn copy(&self) -> io::Result<OwnedFd> {
+        self.stream.as_fd().try_clone_to_owned()
+    }
+
+    /// The process at the other end, as it was when the connection was made; 0, if the system does not tell.
+    pub fn peer(&self) -> u32 {
+        self.stream.peer_cred().ok().and_then(|it| it.pid()).and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0)
+    }
+
+    /// From now on nothing can be sent to this end: the other one's attempt fails. What was sent before is heard still, and
+    /// then that the other end is gone.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn close_ear(&self) -> io::Result<()> {
+        SockRef::from(&self.stream).shutdown(Shutdown::Read)
     }
 
     /// Sends copies of descriptors, and then a line, which must not have a line end.

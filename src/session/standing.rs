@@ -1,8 +1,11 @@
 //! Whether this mailferry wants new clients, for whoever asks on behalf of a balancer, and how it stops. Set once, when a
 //! stop begins, and read at any time; nothing here ends anything.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// How a stop goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +20,7 @@ pub struct StopSettings {
 #[derive(Debug, Default)]
 pub struct Standing {
     is_draining: AtomicBool,
+    ends: OnceLock<Instant>,
     logins_broken_off: AtomicU64,
 }
 
@@ -30,6 +34,16 @@ impl Standing {
     /// A stop begins. There is no way back.
     pub fn drain(&self) {
         self.is_draining.store(true, Ordering::Release);
+    }
+
+    /// The stop that has begun cuts all sessions after this time.
+    pub fn ends_within(&self, time: Duration) {
+        let _ = self.ends.set(Instant::now() + time);
+    }
+
+    /// From now to the cut of the sessions that are left. `None`: no stop has come so far.
+    pub fn left(&self) -> Option<Duration> {
+        self.ends.get().map(|end| end.saturating_duration_since(Instant::now()))
     }
 
     /// Logins that had been received, and were not answered because of the stop.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Unreached;
+
 /// What `GET /v1/holds` may say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +44,9 @@ pub struct Hold {
     pub move_to: Option<String>,
     /// The operator's word that the move may go on.
     pub go_on: bool,
+    /// Processes that were taken over, and whose logins and sessions are not counted here.
+    #[serde(default)]
+    pub unreached: Vec<Unreached>,
 }
 
 /// `POST /v1/hold`
@@ -103,6 +108,9 @@ pub struct Released {
     pub goes_on: bool,
     /// Why a restart would bring the hold back.
     pub not_kept: Option<String>,
+    /// Processes that were taken over, where logins wait on until the hold ends by itself.
+    #[serde(default)]
+    pub unreached: Vec<Unreached>,
 }
 
 /// `POST /v1/route`: an order, since the directory is asked and the cache takes up the answer.

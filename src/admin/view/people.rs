@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Unreached;
+
 /// What `GET /v1/sessions` may say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,12 +21,15 @@ pub struct Filter {
 }
 
 /// `GET /v1/sessions`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sessions {
     /// How many there are, of which some may not be told.
     pub matching: u64,
     /// In no order.
     pub sessions: Vec<Session>,
+    /// Processes that were taken over, and whose sessions are neither counted nor told.
+    #[serde(default)]
+    pub unreached: Vec<Unreached>,
 }
 
 /// One session in the relay.
@@ -32,6 +37,9 @@ pub struct Sessions {
 pub struct Session {
     /// As in the log.
     pub session: String,
+    /// The process that has it, where that is one whose place this one has taken.
+    #[serde(default)]
+    pub predecessor: Option<u32>,
     /// As in the log.
     pub user: Option<String>,
     /// Whether new logins of the user wait.

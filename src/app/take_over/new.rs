@@ -15,6 +15,7 @@ use super::TakeOverError;
 use super::wire::{Talk, VERSION, Word, unexpected};
 use crate::admin;
 use crate::admin::take_over::{Control, FIRST_OCTET, Handle};
+use crate::net::courier::Courier;
 use crate::session::Context;
 
 /// For its sockets: a reload that is under way there comes first.
@@ -39,6 +40,12 @@ pub(in crate::app) struct Met {
     pub(in crate::app) sockets: Vec<OwnedFd>,
     /// The operator's.
     pub(in crate::app) control: Option<Control>,
+    /// Which run of mailferry it is.
+    pub(in crate::app) run: u32,
+    /// Of processes whose place it has taken.
+    predecessors: Vec<OwnedFd>,
+    /// Nobody is there any more, and nobody has said no.
+    is_dead: bool,
 }
 
 /// Looks for the process whose place is to be taken; nothing, if nobody is there, which is told. Does not wait. To be called with
@@ -88,17 +95,19 @@ impl Old {
         stream.try_write(&[FIRST_OCTET])?;
         let mut talk = Talk::new(stream);
         talk.say(&Word::Ask { version: VERSION }, &[]).await?;
-        let (listeners, control) = match talk.hear(OFFER_TIMEOUT, "hand over its sockets").await? {
-            Word::Offer { listeners, control } => (listeners, control),
+        let (listeners, control, predecessors, run) = match talk.hear(OFFER_TIMEOUT, "hand over its sockets").await? {
+            Word::Offer { listeners, control, predecessors, run } => (listeners, control, predecessors, run),
             word => return Err(unexpected(&word)),
         };
         let mut sockets = talk.descriptors();
-        if sockets.len() != listeners + usize::from(control.is_some()) {
+        let ends = listeners.saturating_add(usize::from(control.is_some()));
+        if sockets.len() != ends.saturating_add(predecessors) {
             let why = format!("{} sockets, and not what was said", sockets.len());
             return Err(TakeOverError::Confused(why));
         }
+        let predecessors = sockets.split_off(ends);
         let control = control.and_then(|inode| Some(Control { socket: sockets.pop()?, inode }));
-        Ok(Met { talk, sockets, control })
+        Ok(Met { talk, sockets, control, run, predecessors, is_dead: false })
     }
 }
 
@@ -108,40 +117,53 @@ impl Met {
         self.talk.refuse(why).await;
     }
 
-    /// Everything that can fail has been done: takes the other's place. Back when it accepts nobody any more.
+    /// Everything that can fail has been done. Back when the other one writes nothing any more, and all of that is read.
     ///
     /// # Errors
-    /// It goes on serving, and this process must not begin.
-    pub(in crate::app) async fn take_place(mut self, admin: &Handle, context: &Context) -> Result<(), TakeOverError> {
-        if self.answer(&Word::Ready, &Word::Yielded, YIELD_TIMEOUT, "yield").await? {
-            admin.read_again((&context.site().islands, &context.holds)).await;
-            let confirm = Word::Confirm { control: admin.is_borrowed() };
-            self.answer(&confirm, &Word::Done, DONE_TIMEOUT, "end").await?;
-        } else {
-            admin.read_again((&context.site().islands, &context.holds)).await;
-        }
-        admin.own();
+    /// It goes on serving.
+    pub(in crate::app) async fn get_ready(&mut self, admin: &Handle, context: &Context) -> Result<(), TakeOverError> {
+        // Whether it can still be said or not: what was said before is there to be heard.
+        let _ = self.talk.say(&Word::Ready, &[]).await;
+        let heard = self.talk.hear(YIELD_TIMEOUT, "yield").await;
+        self.is_dead = !has_said(&Word::Yielded, heard)?;
+        admin.read_again((&context.site().islands, &context.holds)).await;
         Ok(())
     }
 
-    /// Says a word and waits for its answer. `false`: nobody is there any more, and has not said no before.
-    async fn answer(
-        &mut self,
-        word: &Word,
-        answer: &Word,
-        within: Duration,
-        to_do: &'static str,
-    ) -> Result<bool, TakeOverError> {
-        // Whether it can still be said or not: what was said before is there to be heard.
-        let _ = self.talk.say(word, &[]).await;
-        match self.talk.hear(within, to_do).await {
-            Ok(heard) if heard == *answer => Ok(true),
-            Ok(heard) => Err(unexpected(&heard)),
-            Err(reason @ TakeOverError::Gone(_)) => {
-                warn!(%reason, "this one serves alone, with its sockets");
-                Ok(false)
-            }
-            Err(reason) => Err(reason),
+    /// Takes the other's place. Back when it accepts nobody any more. Must come to its end: whoever drops it does not know who serves.
+    ///
+    /// # Errors
+    /// It goes on serving, and this process must not begin.
+    pub(in crate::app) async fn take_place(mut self, admin: &Handle) -> Result<(), TakeOverError> {
+        if !self.is_dead {
+            let _ = self.talk.say(&Word::Confirm { control: admin.is_borrowed() }, &[]).await;
+            let heard = self.talk.hear_last(DONE_TIMEOUT, "end").await;
+            self.is_dead = !has_said(&Word::Done, heard)?;
         }
+        let mut bells = Vec::new();
+        for descriptor in self.predecessors {
+            match Courier::passed(descriptor) {
+                Ok(bell) => bells.push(bell),
+                Err(reason) => warn!(%reason, "a process that was taken over before cannot be asked"),
+            }
+        }
+        if !self.is_dead {
+            bells.push(self.talk.into_courier());
+        }
+        admin.own(bells);
+        Ok(())
+    }
+}
+
+/// `false`: nobody is there any more, and has not said no before.
+fn has_said(expected: &Word, heard: Result<Word, TakeOverError>) -> Result<bool, TakeOverError> {
+    match heard {
+        Ok(heard) if heard == *expected => Ok(true),
+        Ok(heard) => Err(unexpected(&heard)),
+        Err(reason @ TakeOverError::Gone(_)) => {
+            warn!(%reason, "this one serves alone, with its sockets");
+            Ok(false)
+        }
+        Err(reason) => Err(reason),
     }
 }

@@ -18,6 +18,7 @@ use crate::admin::take_over::{Control, FIRST_OCTET, TakeOver};
 use crate::app::reload::Reloader;
 use crate::app::running::Running;
 use crate::drain::Drain;
+use crate::net::courier::Courier;
 
 /// From the connect to its question.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,7 +58,9 @@ pub(in crate::app) async fn serve(
             () = closing.signalled() => Err(TakeOverError::Stopping),
         };
         match done {
-            Ok(()) => {
+            Ok(successor) => {
+                // There was none before, so there is place.
+                let _ = successor.try_send(talk.into_courier());
                 info!(pid, "handed over: the other process accepts now");
                 handed.send_replace(true);
                 return;
@@ -88,7 +91,8 @@ fn one_of_us(uid: Option<u32>, pid: Option<i32>) -> Result<(), TakeOverError> {
     Err(TakeOverError::Stranger { uid, pid })
 }
 
-async fn hand_over(reloader: &Reloader, talk: &mut Talk) -> Result<(), TakeOverError> {
+/// Says where the connection goes when all is said.
+async fn hand_over(reloader: &Reloader, talk: &mut Talk) -> Result<mpsc::Sender<Courier>, TakeOverError> {
     match talk.hear(ASK_TIMEOUT, "ask").await? {
         Word::Ask { version: VERSION } => {}
         Word::Ask { version } => {
@@ -100,9 +104,7 @@ async fn hand_over(reloader: &Reloader, talk: &mut Talk) -> Result<(), TakeOverE
     let running = timeout(RELOAD_TIMEOUT, reloader.lock()).await;
     let mut running = running.map_err(|_| TakeOverError::Late("end its reload"))?;
     let running = running.as_mut().ok_or(TakeOverError::Stopping)?;
-    if running.context.holds.all().iter().any(|hold| hold.move_to.is_some()) {
-        return Err(TakeOverError::Moving);
-    }
+    nobody_is_moved(running)?;
     running.write_routes().await;
     offer(running, talk).await?;
     match talk.hear(READY_TIMEOUT, "become ready").await? {
@@ -110,6 +112,8 @@ async fn hand_over(reloader: &Reloader, talk: &mut Talk) -> Result<(), TakeOverE
         word => return Err(unexpected(&word)),
     }
     let paused = running.admin().pause().await;
+    // Since then nobody can have begun.
+    nobody_is_moved(running)?;
     running.end_writing_routes().await;
     let confirmed = async {
         talk.say(&Word::Yielded, &[]).await?;
@@ -123,15 +127,21 @@ async fn hand_over(reloader: &Reloader, talk: &mut Talk) -> Result<(), TakeOverE
     match confirmed.await {
         Ok(control) => {
             // Nothing here waits: there is no way back.
-            paused.give_away(control);
+            let successor = paused.give_away(control);
             running.leave_listeners();
-            Ok(())
+            Ok(successor)
         }
         Err(reason) => {
             running.begin_writing_routes();
             Err(reason)
         }
     }
+}
+
+/// The steps of a move are the operator's own process's, and know one mailferry.
+fn nobody_is_moved(running: &Running) -> Result<(), TakeOverError> {
+    let is_moved = running.context.holds.all().iter().any(|hold| hold.move_to.is_some());
+    if is_moved { Err(TakeOverError::Moving) } else { Ok(()) }
 }
 
 async fn offer(running: &Running, talk: &Talk) -> Result<(), TakeOverError> {
@@ -142,6 +152,9 @@ async fn offer(running: &Running, talk: &Talk) -> Result<(), TakeOverError> {
         sockets.push(socket);
         inode
     });
+    let mut older = running.admin().predecessors().await?;
+    let predecessors = older.len();
+    sockets.append(&mut older);
     let borrowed: Vec<_> = sockets.iter().map(|socket| socket.as_fd()).collect();
-    talk.say(&Word::Offer { listeners, control }, &borrowed).await
+    talk.say(&Word::Offer { listeners, control, predecessors, run: running.context.run() }, &borrowed).await
 }

@@ -28,12 +28,18 @@ pub(super) enum Word {
         /// See [`VERSION`].
         version: u32,
     },
-    /// Old: here they are, the operator's last.
+    /// Old: here they are, the operator's behind the others.
     Offer {
         /// Sockets of listeners.
         listeners: usize,
         /// The operator's socket, if there is one: device and file of its name.
         control: Option<(u64, u64)>,
+        /// Connections to processes whose place the old one has taken, behind all those.
+        #[serde(default)]
+        predecessors: usize,
+        /// Its start, in seconds since 1970, with which the names of its sessions begin.
+        #[serde(default)]
+        run: u32,
     },
     /// New: I could serve.
     Ready,
@@ -44,7 +50,7 @@ pub(super) enum Word {
         /// Whether the operator's socket is taken.
         control: bool,
     },
-    /// Old: I accept nobody any more.
+    /// Old: I accept nobody any more. From now on the connection is the operators', who ask over it what I have left.
     Done,
     /// Either: I will not.
     No {
@@ -88,6 +94,25 @@ impl Talk {
             Ok(word) => Ok(word),
             Err(error) => Err(TakeOverError::Confused(error.to_string())),
         }
+    }
+
+    /// The other's last word, which is said to nobody else: who hears nothing in time closes his ear, so that it cannot be said any
+    /// more, and then listens whether it was. So the other one has said it, and knows it, or has not.
+    pub(super) async fn hear_last(&mut self, within: Duration, to_do: &'static str) -> Result<Word, TakeOverError> {
+        let late = match self.hear(within, to_do).await {
+            Err(late @ TakeOverError::Late(_)) => late,
+            heard => return heard,
+        };
+        self.0.close_ear()?;
+        match self.hear(FAREWELL_TIMEOUT, to_do).await {
+            Err(TakeOverError::Gone(_)) => Err(late),
+            heard => heard,
+        }
+    }
+
+    /// What it was said over.
+    pub(super) fn into_courier(self) -> Courier {
+        self.0
     }
 
     pub(super) fn descriptors(&mut self) -> Vec<OwnedFd> {
