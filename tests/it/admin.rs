@@ -1,7 +1,7 @@
 //! The operator's way in: the real program with its socket in a folder of its own, and its commands as processes.
 
 mod commands;
-mod description;
+pub mod description;
 mod events;
 mod examples;
 mod moves;

@@ -6,3 +6,4 @@ mod place;
 mod spoilt;
 mod store;
 mod storm;
+mod together;

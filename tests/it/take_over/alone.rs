@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
 
 use mailferry::net::courier::Courier;
 use rustix::process::Signal;
@@ -39,6 +40,12 @@ async fn who_forgets_to_say_it_is_told_the_remedy_and_off_is_off() {
     let held =
         format!("is held by process {}, another mailferry: stop it, take its place with `mailferry run", old.pid());
     assert!(said.contains(&held), "{said}");
+    // The socket is the first one's, and the one that listens is the last.
+    let _second = place.start(&["--take-over"]).await;
+    let third = place.start(&["--take-over"]).await;
+    let (status, said) = place.try_start(&[]).ended().await;
+    assert_eq!(status.code(), Some(71), "{said}");
+    assert!(said.contains(&format!("is held by process {}, another mailferry", third.pid())), "{said}");
     place.write(&place.configuration().replace("\"admin.sock\"", "\"off\""));
     let (status, said) = place.try_start(&["--take-over"]).ended().await;
     assert_eq!(status.code(), Some(71), "{said}");
@@ -151,5 +158,41 @@ async fn an_old_process_that_dies_in_between_leaves_its_sockets_to_the_new_one()
         assert_eq!(new.lines(&["serves alone"]).len(), 1);
         place.log_in().await;
         assert_eq!(place.operators_pid().await, new.pid());
+    }
+}
+
+#[tokio::test]
+async fn a_signal_before_the_last_word_is_for_whoever_serves_behind_it() {
+    let node = FakeNode::imap().await;
+    for word in ["{\"say\":\"done\"}", "{\"say\":\"no\",\"why\":\"busy\"}"] {
+        let place = Place::new(node.port, "");
+        // We are the old one.
+        let listening = std::net::TcpListener::bind(place.address).unwrap();
+        let control = UnixListener::bind(place.path("admin.sock")).unwrap();
+        let name = std::fs::metadata(place.path("admin.sock")).unwrap();
+        let offer = format!("{{\"say\":\"offer\",\"listeners\":1,\"control\":[{},{}]}}", name.dev(), name.ino());
+        let new = place.try_start(&["--take-over"]);
+        let (stream, _) = timeout(DEADLINE, control.accept()).await.unwrap().unwrap();
+        let mut talk = Courier::new(stream);
+        timeout(DEADLINE, talk.line()).await.unwrap().unwrap().unwrap();
+        talk.send(offer.as_bytes(), &[listening.as_fd(), control.as_fd()]).await.unwrap();
+        timeout(DEADLINE, talk.line()).await.unwrap().unwrap().unwrap();
+        talk.send(b"{\"say\":\"yielded\"}", &[]).await.unwrap();
+        let confirmed = timeout(DEADLINE, talk.line()).await.unwrap().unwrap().unwrap();
+        assert_eq!(confirmed, b"{\"say\":\"confirm\",\"control\":true}");
+        new.signal(Signal::TERM);
+        // One that ended now would have left nobody: its word would come too late.
+        let gone = timeout(Duration::from_millis(500), talk.line()).await;
+        assert!(gone.is_err(), "it has gone, and nobody serves: {gone:?}");
+        talk.send(word.as_bytes(), &[]).await.unwrap();
+        let (status, said) = new.ended().await;
+        if word.contains("done") {
+            let place_of = |part: &str| said.find(part).unwrap_or_else(|| panic!("no {part} in {said}"));
+            assert!(place_of("\"message\":\"ready\"") < place_of("\"message\":\"stopped\""), "{said}");
+            assert!(status.success(), "{said}");
+        } else {
+            assert_eq!(status.code(), Some(71), "{said}");
+            assert!(said.contains("the other process does not go on: busy"), "{said}");
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! What goes wrong on the side of the new process leaves the old one as it was, and so does whoever means no good.
 
 use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -28,7 +30,7 @@ async fn serves_as_before(place: &Place, old: &Program) {
 }
 
 /// A talk as a new process begins it.
-async fn asking(place: &Place, version: u32) -> Courier {
+pub async fn asking(place: &Place, version: u32) -> Courier {
     let stream = tokio::net::UnixStream::connect(place.path("admin.sock")).await.unwrap();
     stream.writable().await.unwrap();
     stream.try_write(&[0]).unwrap();
@@ -37,7 +39,7 @@ async fn asking(place: &Place, version: u32) -> Courier {
     talk
 }
 
-async fn heard(talk: &mut Courier) -> String {
+pub async fn heard(talk: &mut Courier) -> String {
     let line = timeout(DEADLINE, talk.line()).await.expect("no word in time").unwrap().expect("a word");
     String::from_utf8(line).unwrap().trim_start().to_owned()
 }
@@ -154,6 +156,60 @@ async fn another_user_gets_no_socket() {
     );
     old.logged(&["not handed over", "of user number 65534"]).await;
     serves_as_before(&place, &old).await;
+}
+
+/// Everything up to the last word but one: the old process has yielded.
+async fn yielded(place: &Place) -> (Courier, Vec<OwnedFd>) {
+    let mut talk = asking(place, 1).await;
+    heard(&mut talk).await;
+    let sockets = talk.descriptors();
+    talk.send(b"{\"say\":\"ready\"}", &[]).await.unwrap();
+    assert_eq!(heard(&mut talk).await, "{\"say\":\"yielded\"}");
+    (talk, sockets)
+}
+
+#[tokio::test]
+async fn an_old_process_whose_last_word_nobody_hears_goes_on() {
+    let node = FakeNode::imap().await;
+    let place = Place::new(node.port, "");
+    let old = place.start(&[]).await;
+    let (talk, _sockets) = yielded(&place).await;
+    // As a new process does that has waited for too long, and lives still.
+    talk.send(b"{\"say\":\"confirm\",\"control\":true}", &[]).await.map(|()| talk.close_ear().unwrap()).unwrap();
+    let told = old.logged(&["handed over"]).await;
+    if told.contains("not handed over") {
+        return serves_as_before(&place, &old).await;
+    }
+    // It was quicker than we: then the word is there.
+    let mut talk = talk;
+    assert_eq!(heard(&mut talk).await, "{\"say\":\"done\"}");
+}
+
+#[tokio::test]
+async fn the_operators_address_is_left_to_a_new_process_that_has_another_socket() {
+    let node = FakeNode::imap().await;
+    let place = Place::new(node.port, "drain_timeout = \"1h\"\n");
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let admin = format!("[admin]\naddress = \"{address}\"\ntls = \"off\"\n");
+    place.write(&place.configuration().replace("[admin]\n", &admin));
+    let old = place.start(&[]).await;
+    let mut session = place.log_in().await;
+    session.send("c NO").await;
+    let (mut talk, sockets) = yielded(&place).await;
+    talk.send(b"{\"say\":\"confirm\",\"control\":false}", &[]).await.unwrap();
+    assert_eq!(heard(&mut talk).await, "{\"say\":\"done\"}");
+    old.logged(&["handed over: the other process accepts now"]).await;
+    // We are the new one: whoever comes there comes to us.
+    let sockets: Vec<TcpListener> = sockets.into_iter().map(TcpListener::from).collect();
+    let ours = sockets.into_iter().find(|it| it.local_addr().is_ok_and(|it| it == address)).unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let ours = tokio::net::TcpListener::from_std(ours).unwrap();
+    for _ in 0..20 {
+        let asking = tokio::net::TcpStream::connect(address).await.unwrap();
+        let (_, from) = timeout(DEADLINE, ours.accept()).await.expect("the old one has taken it").unwrap();
+        assert_eq!(from, asking.local_addr().unwrap());
+    }
+    assert_eq!(place.operators_pid().await, old.pid(), "its own socket is");
 }
 
 #[tokio::test]
