@@ -43,7 +43,10 @@ async fn json(place: &Place, arguments: &[&str]) -> Value {
 async fn until(place: &Place, arguments: &[&str], is_so: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + DEADLINE;
     loop {
-        let said = json(place, arguments).await;
+        // Whatever its exit code is: an order that is being carried out has not reached everybody yet.
+        let all: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+        let (_, said) = place.command(&all).await;
+        let said: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
         if is_so(&said) {
             return said;
         }
