@@ -186,11 +186,14 @@ pub(super) async fn serve(mut door: Door, mut stand: watch::Receiver<Stand>, rou
     }
 }
 
+/// A place among the streams, and how long it may be kept.
+type Stream = (OwnedSemaphorePermit, Pass);
+
 /// A connection's way out of the bounds of a question, into those of a stream.
 #[derive(Clone)]
 pub(super) struct Streaming {
     places: Arc<Semaphore>,
-    word: Arc<Mutex<Option<oneshot::Sender<(OwnedSemaphorePermit, Pass)>>>>,
+    word: Arc<Mutex<Option<oneshot::Sender<Stream>>>>,
 }
 
 impl Streaming {
