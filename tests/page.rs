@@ -15,6 +15,9 @@ mod client;
 mod node;
 #[path = "program/mod.rs"]
 mod program;
+#[path = "it/said.rs"]
+#[allow(dead_code, reason = "tests/it uses all of it")]
+mod said;
 #[path = "it/admin/site.rs"]
 #[allow(dead_code, reason = "tests/it uses all of it")]
 mod site;
