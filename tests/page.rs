@@ -169,14 +169,14 @@ async fn an_operator_sees_what_there_is_and_orders_what_he_confirms() {
     browser.click("[aria-label='End its sessions: a/left']").await;
     browser.until("document.querySelector('#ask-p').innerText.startsWith('1 session ends')").await;
     browser.click("#ask-yes").await;
-    alice.kicked().await;
+    alice.closed().await;
     browser.until("document.querySelector('#f-sessions').innerText === '0'").await;
     let mut bob = running.log_in("bob").await;
     browser.write("#user", "bob").await;
     browser.click("#kick button").await;
     browser.until("document.querySelector('#ask-h').innerText === 'End the sessions of bob'").await;
     browser.click("#ask-yes").await;
-    bob.kicked().await;
+    bob.closed().await;
     browser.write("#user", "bobb").await;
     browser.click("#kick button").await;
     browser.until("document.querySelector('#said').innerText.includes('no session of user bobb')").await;

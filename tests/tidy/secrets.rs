@@ -140,7 +140,8 @@ fn r_log_01_no_test_reads_a_configuration_or_starts_the_program_unsearched() {
     );
     // The script has it log at TRACE into a file, which the site that ends searches.
     // So has the package's one, which has it print its pages, and one that our own program starts and listens to.
-    let scripts = ["tests/it/admin/moves.rs", "tests/packaging.rs", "tests/real/site.rs"].map(str::to_owned);
+    let scripts = ["tests/it/admin/moves.rs", "tests/packaging.rs", "tests/packaging/scripts.rs", "tests/real/site.rs"];
+    let scripts = scripts.map(str::to_owned);
     assert_eq!(finds("program::PATH"), scripts.into(), "start it by `Program`");
     for reader in [["config::", "load("], ["config::", "parse("]].map(|it| it.concat()) {
         let readers = finds(&reader).into_iter().filter(|path| path.starts_with("tests/config"));
