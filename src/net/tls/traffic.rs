@@ -14,7 +14,8 @@ use super::handshake::{Side, inappropriate};
 use super::outgoing::Outgoing;
 use super::records::{Expanded, Keys, LONGEST, OVERHEAD, protected_length};
 
-/// Messages in a row that carry no application data: rustls' own limit for new keys, and BoringSSL's.
+/// Messages in a row that carry no application data: rustls' own limit for new keys and for records with nothing in
+/// them, and BoringSSL's.
 const FUTILE_MAX: u8 = 32;
 
 /// The longest ticket, in octets: more than any server's, and what rustls takes.
@@ -91,7 +92,9 @@ impl<S: Side> Traffic<S> {
             }
             match message.typ {
                 // There may be nothing in it, to hide when something is said.
-                ContentType::ApplicationData if message.payload.is_empty() => {}
+                ContentType::ApplicationData if message.payload.is_empty() => {
+                    self.note_futile(PeerMisbehaved::TooManyEmptyFragments)?;
+                }
                 ContentType::ApplicationData => {
                     self.futile = 0;
                     deliver(message.payload);
@@ -185,7 +188,9 @@ impl<S: Side> Traffic<S> {
         };
         match AlertDescription::from(description) {
             AlertDescription::CloseNotify => Ok(Hearing::IsOver),
-            AlertDescription::UserCanceled => self.note_futile().map(|()| Hearing::GoesOn),
+            AlertDescription::UserCanceled => {
+                self.note_futile(PeerMisbehaved::TooManyWarningAlertsReceived).map(|()| Hearing::GoesOn)
+            }
             description => Err(Error::AlertReceived(description)),
         }
     }
@@ -228,7 +233,7 @@ impl<S: Side> Traffic<S> {
                 _ => {}
             }
             let Some((body, behind)) = behind.split_at_checked(length) else { return Ok(heard) };
-            self.note_futile()?;
+            self.note_futile(PeerMisbehaved::TooManyKeyUpdateRequests)?;
             if is_key_update {
                 // What stands behind it in the record would be under the old keys (RFC 8446 §5.1).
                 if !behind.is_empty() {
@@ -254,9 +259,9 @@ impl<S: Side> Traffic<S> {
         Ok(())
     }
 
-    fn note_futile(&mut self) -> Result<(), Error> {
+    fn note_futile(&mut self, too_many: PeerMisbehaved) -> Result<(), Error> {
         if self.futile == FUTILE_MAX {
-            return Err(PeerMisbehaved::TooManyKeyUpdateRequests.into());
+            return Err(too_many.into());
         }
         self.futile += 1;
         Ok(())
@@ -290,14 +295,16 @@ fn alert_for(error: &Error) -> Option<AlertDescription> {
             PeerMisbehaved::IllegalMiddleboxChangeCipherSpec
             | PeerMisbehaved::KeyEpochWithPendingFragment
             | PeerMisbehaved::MessageInterleavedWithHandshakeMessage
+            | PeerMisbehaved::TooManyEmptyFragments
             | PeerMisbehaved::TooManyKeyUpdateRequests
+            | PeerMisbehaved::TooManyWarningAlertsReceived
             | PeerMisbehaved::IllegalTlsInnerPlaintext,
         ) => AlertDescription::UnexpectedMessage,
         // RFC 8446 §4.6.3.
         Error::InvalidMessage(InvalidMessage::InvalidKeyUpdate) | Error::PeerMisbehaved(_) => {
             AlertDescription::IllegalParameter
         }
-        Error::InvalidMessage(_) => AlertDescription::DecodeError,
+        Error::InvalidMessage(other) => AlertDescription::from(other.clone()),
         _ => AlertDescription::InternalError,
     })
 }

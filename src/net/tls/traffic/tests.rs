@@ -37,11 +37,13 @@ trait Victim {
 struct Ours<S: Side> {
     driver: Driver<S>,
     input: Vec<u8>,
+    /// What it says as soon as it may.
+    first: &'static [u8],
 }
 
 impl<S: Side> Ours<S> {
     fn new(side: S) -> Self {
-        Self { driver: Driver::new(side), input: Vec::new() }
+        Self { driver: Driver::new(side), input: Vec::new(), first: b"" }
     }
 }
 
@@ -49,7 +51,8 @@ impl<S: Side> Victim for Ours<S> {
     fn hear(&mut self, octets: &[u8]) -> (Vec<u8>, Result<Vec<u8>, Error>) {
         let (mut heard, mut out) = (Vec::new(), Outgoing::new());
         self.input.extend_from_slice(octets);
-        let used = self.driver.receive(&mut self.input, &mut &[][..], &mut |it| heard.extend_from_slice(it), &mut out);
+        let deliver = &mut |it: &[u8]| heard.extend_from_slice(it);
+        let used = self.driver.receive(&mut self.input, &mut self.first, deliver, &mut out);
         self.input.drain(..used);
         let failure = self.driver.failure().cloned();
         (out.filled().to_vec(), failure.map_or(Ok(heard), Err))
@@ -147,6 +150,8 @@ fn lies() -> Vec<(&'static str, Said<'static>, Option<AlertDescription>)> {
     use AlertDescription as Alert;
     vec![
         ("data", vec![(DATA, b"a"), (DATA, b""), (DATA, ALL)], None),
+        ("32 times nothing", [vec![(DATA, &b"a"[..])], vec![(DATA, b""); 32], vec![(DATA, b"b")]].concat(), None),
+        ("33 times nothing", vec![(DATA, b""); 33], Some(Alert::UnexpectedMessage)),
         ("padding", vec![(PADDED, b"abc\x17\0\0\0"), (DATA, b"d")], None),
         ("padding only", vec![(DATA, b"a"), (PADDED, b"\0\0\0")], Some(Alert::UnexpectedMessage)),
         ("a longer record", vec![(DATA, TOO_LONG)], Some(Alert::RecordOverflow)),
@@ -262,6 +267,19 @@ fn messages_spread_over_records_of_one_octet_are_heard() {
 }
 
 #[test]
+fn a_ticket_that_says_something_twice_gets_the_alert_that_rustls_has_for_it() {
+    let mut ours = Ours::new(client());
+    let mut liar = Liar::with(server(), &mut ours);
+    let early_data = [0, 42, 0, 4, 0, 0, 0, 0];
+    let ticket = [&[4, 0, 0, 31, 0, 0, 1, 0, 1, 2, 3, 4, 1, 9, 0, 1, 7, 0, 16][..], &early_data, &early_data].concat();
+    let record = liar.seal(HANDSHAKE, &ticket);
+    let (answer, result) = ours.hear(&record);
+    assert!(matches!(result, Err(Error::InvalidMessage(InvalidMessage::DuplicateExtension(_)))), "{result:?}");
+    let expected = (ALERT, vec![FATAL, u8::from(AlertDescription::IllegalParameter)]);
+    assert_eq!(liar.open(&answer).pop(), Some(expected));
+}
+
+#[test]
 fn a_ticket_without_an_end_is_refused_before_it_is_kept() {
     let mut ours = Ours::new(client());
     let mut liar = Liar::with(server(), &mut ours);
@@ -349,6 +367,53 @@ fn messages_that_carry_nothing_are_counted() {
         let said = say(&mut client, b"a");
         assert_eq!(server.hear(&said).1.unwrap(), b"a");
     }
+}
+
+#[test]
+fn a_burst_that_fails_leaves_no_number_to_be_used_again() {
+    let (mut server, mut client) = pair();
+    server.driver.traffic().unwrap().sending.wear(u64::MAX - 2);
+    client.driver.traffic().unwrap().receiving.wear(u64::MAX - 2);
+    // The last number is for the new keys.
+    let mut out = Outgoing::new();
+    server.driver.send(&mut [], b"abc", &mut out).unwrap();
+    assert_eq!(client.hear(out.filled()).1.unwrap(), b"abc");
+    // Behind it there is none: no last words, no end in order, and nothing later either.
+    server.driver.traffic().unwrap().sending.wear(u64::MAX - 1);
+    out.clear();
+    server.driver.send(&mut [], b"abc", &mut out).unwrap_err();
+    assert_eq!(server.driver.failure(), Some(&Error::EncryptError));
+    server.driver.close(&mut [], &mut out);
+    server.driver.traffic().unwrap().sending.wear(0);
+    server.driver.send(&mut [], b"abc", &mut out).unwrap_err();
+    server.driver.close(&mut [], &mut out);
+    let octets = say(&mut client, b"abc");
+    assert!(matches!(server.hear(&octets), (said, Err(_)) if said.is_empty()));
+    assert_eq!(out.filled().len(), 0);
+}
+
+#[test]
+fn each_side_closes_on_its_own_and_hears_on() {
+    let (mut server, mut client) = pair();
+    let mut out = Outgoing::new();
+    client.driver.renew_keys(&mut out).unwrap();
+    assert_eq!(server.hear(out.filled()).1.unwrap(), b"");
+    // New keys are owed before application data only (RFC 8446 §4.6.3).
+    out.clear();
+    server.driver.close(&mut [], &mut out);
+    server.driver.close(&mut [], &mut out);
+    assert_eq!(out.filled().len(), 2 + OVERHEAD, "one close_notify");
+    assert!(server.driver.send(&mut [], b"abc", &mut out).is_err());
+    // What stands behind it is not looked at.
+    client.hear(&[out.filled(), b"rubbish"].concat()).1.unwrap();
+    assert!(client.driver.has_peer_closed() && client.input.is_empty());
+    assert_eq!(client.hear(b"rubbish"), (vec![], Ok(vec![])));
+    out.clear();
+    client.driver.renew_keys(&mut out).unwrap();
+    let said = [out.filled(), &say(&mut client, b"abc")].concat();
+    assert_eq!(server.hear(&said), (vec![], Ok(b"abc".to_vec())));
+    // Nothing may stand behind our close_notify, not even why we hear no more.
+    assert!(matches!(server.hear(b"rubbish"), (said, Err(_)) if said.is_empty()));
 }
 
 #[test]
