@@ -237,15 +237,16 @@ impl<S: Side> Handshake<S> {
     }
 
     /// One record more, as long as it is not known whether rustls will decrypt the one behind it. One that is not whole
-    /// is shown, so that it is refused as early as can be.
+    /// is shown, so that it is refused as early as can be; but none is shown whole and not counted, because rustls wants
+    /// to see again what it has kept of it. It takes longer ones than it should.
     fn next(&self, input: &[u8], whole: usize) -> (usize, usize) {
         if !self.side.common().is_handshaking() {
             return (input.len(), input.len());
         }
         let behind = input.get(whole..).unwrap_or_default();
         match records::length(behind) {
-            Ok(Some(length)) if length <= behind.len() => (whole + length, whole + length),
-            Ok(_) | Err(_) => (whole, input.len()),
+            Some(length) if length <= behind.len() => (whole + length, whole + length),
+            _ => (whole, input.len()),
         }
     }
 

@@ -27,16 +27,11 @@ pub(super) const OVERHEAD: usize = HEADER + 1 + TAG;
 /// Sequence numbers do not wrap (RFC 8446 §5.3). No connection lives that long.
 const SEQUENCE_MAX: u64 = u64::MAX - 1;
 
-/// How many octets stand in the record at the front, with its header; nothing as long as the header is not complete.
-///
-/// # Errors
-/// Longer than a record can be.
-pub(super) fn length(input: &[u8]) -> Result<Option<usize>, Error> {
-    let Some(&[_, _, _, high, low]) = input.first_chunk() else { return Ok(None) };
-    match usize::from(u16::from_be_bytes([high, low])) {
-        sealed if sealed > LONGEST_SEALED => Err(Error::PeerSentOversizedRecord),
-        sealed => Ok(Some(HEADER + sealed)),
-    }
+/// How many octets the record at the front claims to have, with its header; nothing as long as the header is not
+/// complete. Whether it may have so many is for its reader to say.
+pub(super) fn length(input: &[u8]) -> Option<usize> {
+    let &[_, _, _, high, low] = input.first_chunk()?;
+    Some(HEADER + usize::from(u16::from_be_bytes([high, low])))
 }
 
 /// The same of a protected record. One of another kind is refused as soon as its first octet is there.
@@ -45,7 +40,10 @@ pub(super) fn length(input: &[u8]) -> Result<Option<usize>, Error> {
 /// It is none, or longer than one can be.
 pub(super) fn protected_length(input: &[u8]) -> Result<Option<usize>, Error> {
     match input.first().map(|kind| ContentType::from(*kind)) {
-        None | Some(ContentType::ApplicationData) => length(input),
+        None | Some(ContentType::ApplicationData) => match length(input) {
+            Some(length) if length > HEADER + LONGEST_SEALED => Err(Error::PeerSentOversizedRecord),
+            length => Ok(length),
+        },
         Some(ContentType::ChangeCipherSpec) => Err(PeerMisbehaved::IllegalMiddleboxChangeCipherSpec.into()),
         Some(got_type) => {
             Err(Error::InappropriateMessage { expect_types: vec![ContentType::ApplicationData], got_type })

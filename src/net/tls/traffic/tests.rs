@@ -12,6 +12,8 @@ use super::super::handshake::{Handshake, Say};
 use super::*;
 use crate::testkit::tls::{Configurations, configurations};
 
+mod handshakes;
+
 fn configuration() -> Configurations {
     configurations(&rustls::version::TLS13).unwrap()
 }
