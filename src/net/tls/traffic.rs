@@ -304,7 +304,7 @@ fn alert_for(error: &Error) -> Option<AlertDescription> {
         Error::InvalidMessage(InvalidMessage::InvalidKeyUpdate) | Error::PeerMisbehaved(_) => {
             AlertDescription::IllegalParameter
         }
-        Error::InvalidMessage(other) => AlertDescription::from(other.clone()),
+        Error::InvalidMessage(other) => AlertDescription::from(*other),
         _ => AlertDescription::InternalError,
     })
 }
