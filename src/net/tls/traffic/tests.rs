@@ -145,8 +145,11 @@ const KEY_UPDATE: &[u8] = &[24, 0, 0, 1, 0];
 /// What is said in one go: records to be sealed.
 type Said<'a> = Vec<(ContentType, &'a [u8])>;
 
+/// Its name, what is said, and the alert that it gets.
+type Lie = (&'static str, Said<'static>, Option<AlertDescription>);
+
 /// Lies, and the alert that they get, if any.
-fn lies() -> Vec<(&'static str, Said<'static>, Option<AlertDescription>)> {
+fn lies() -> Vec<Lie> {
     const ALL: &[u8] = &[0x61; LONGEST];
     const TOO_LONG: &[u8] = &[0x61; LONGEST + 1];
     use AlertDescription as Alert;
