@@ -107,7 +107,8 @@ mod tests {
                     [form.clone(), format!("{form} behind"), format!("before {form}"), format!("u\u{fc}{form}.")]
                 {
                     let (mut before, mut behind) = (Watch::default(), Watch::default());
-                    let other = form.get(..form.len() - 1).unwrap_or_default();
+                    // As long as it can be without being another form of the secret.
+                    let other = form.get(..LEN_MIN.min(form.len() - 1)).unwrap_or_default();
                     assert_eq!((before.line(other), behind.secret(secret)), (None, None));
                     assert_eq!((before.line(&line), behind.line("nothing of it")), (None, None));
                     assert!(before.secret(secret).is_some_and(|found| found.contains(&line)), "{line}");
