@@ -135,17 +135,17 @@ fn logs_level_changes_what_real_logins_leave_in_the_log() {
         ferry.until(last, || lines().iter().any(|line| line.contains(last)));
         lines()
     };
-    // Whatever it wrote of a session stands before what it writes of an order; at `warn` it writes none.
-    let order = "operator: log level";
+    // The stages of a login stand before its line, and all that before the line of an order; at `warn` there is none.
+    let (login, order) = ("\"message\":\"login\"", "operator: log level");
     let count = |lines: &[String], text: &str| lines.iter().filter(|line| line.contains(text)).count();
     let lines = told("anna", "trace", order);
-    assert_eq!((count(&lines, "\"message\":\"login\""), count(&lines, "\"message\":\"stage\"")), (1, 0), "{lines:?}");
-    let lines = told("anna", "warn", "session ended");
+    assert_eq!((count(&lines, login), count(&lines, "\"message\":\"stage\"")), (1, 0), "{lines:?}");
+    let lines = told("anna", "warn", login);
     assert!(count(&lines, "\"message\":\"stage\"") > 3, "{lines:?}");
     let lines = told("anna", "info", order);
-    assert_eq!(count(&lines, "anna"), 0, "{lines:?}");
+    assert_eq!(count(&lines, login), 0, "{lines:?}");
     assert_eq!(ferry.said(&["logs-level", "session=trace"]), "all      info\nsession  trace\n");
-    assert!(count(&told("bela", "info", "session ended"), "\"message\":\"stage\"") > 3);
+    assert!(count(&told("bela", "info", login), "\"message\":\"stage\"") > 3);
     assert!(ferry.refused(&["logs-level", "loud"], 2).starts_with("level: one of error"));
 }
 
