@@ -1,7 +1,7 @@
 //! One TLS connection without a socket: records in, plaintext and records out.
 //!
 //! What comes is decrypted where it lies, and what goes out is appended to an area of the caller's: nothing is kept here
-//! but keys and the state of the protocol. rustls shakes hands; behind that, TLS 1.3 is [`super::traffic`]'s, and the
+//! but keys and the state of the protocol. rustls shakes hands; behind that, TLS 1.3 is `traffic.rs`'s, and the
 //! kilobytes that rustls needed are gone. Nobody may be asked to decrypt anything again after the first failure.
 
 use rustls::{Error, ProtocolVersion, SupportedCipherSuite};

@@ -1,7 +1,7 @@
 //! The part of a connection that is rustls' own: the handshake, and all of TLS 1.2.
 //!
 //! Over rustls' unbuffered interface, because its other one keeps 4 KiB for each connection while that is idle. Of
-//! TLS 1.3 it is never shown a record that stands behind the handshake: those are [`super::traffic`]'s, and records that
+//! TLS 1.3 it is never shown a record that stands behind the handshake: those are `traffic.rs`'s, and records that
 //! rustls has decrypted cannot be taken back. Nobody may be asked to decrypt anything again after the first failure.
 
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
