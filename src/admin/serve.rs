@@ -63,6 +63,9 @@ const REMOTE_PATIENCE: Duration = Duration::from_millis(200);
 /// From the end of the header to that of the body.
 pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a question of an operator on this machine is answered on when mailferry ends: he may have ended its last session.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
+
 /// Octets of a body.
 pub(super) const BODY_MAX: usize = 16 * 1024;
 
@@ -162,6 +165,7 @@ pub(super) async fn serve(mut door: Door, mut stand: watch::Receiver<Stand>, rou
             Caller::Remote(_, client) => Some(Network::of(client.ip())),
         };
         let mut given_up = places.take(network);
+        let last_answer = if network.is_none() { LAST_ANSWER } else { Duration::ZERO };
         let (streaming, streams_now) = oneshot::channel();
         let streaming = Streaming { places: Arc::clone(&streams), word: Arc::new(Mutex::new(Some(streaming))) };
         let talk = hear(caller, door.tls(), router.clone().layer(Extension(streaming)));
@@ -172,7 +176,10 @@ pub(super) async fn serve(mut door: Door, mut stand: watch::Receiver<Stand>, rou
                 // Whatever ends it, there is nobody to tell.
                 _ = timeout(CONNECTION_TIMEOUT, &mut talk) => return,
                 _ = &mut given_up => return,
-                () = drain.signalled() => return,
+                () = drain.signalled() => {
+                    let _ = timeout(last_answer, talk).await;
+                    return;
+                }
                 Ok(stream) = streams_now => stream,
             };
             drop((place, given_up));
