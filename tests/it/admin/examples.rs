@@ -73,10 +73,12 @@ async fn with_sessions(running: &Running<'_>) -> Vec<Client> {
     let deadline = Instant::now() + DEADLINE;
     loop {
         let islands = running.command(&["islands"]).await.said();
-        if islands.matches(" ms").count() == 7 && islands.contains(" down for ") {
+        // The second in which they have come has to be over: it counts when it is.
+        let is_counted = running.command(&["status"]).await.said().contains("logins      5 in ");
+        if islands.matches(" ms").count() == 7 && islands.contains(" down for ") && is_counted {
             break;
         }
-        assert!(Instant::now() < deadline, "not every node has been probed: {islands}");
+        assert!(Instant::now() < deadline, "not every node has been probed, and each login counted: {islands}");
         sleep(std::time::Duration::from_millis(50)).await;
     }
     clients
