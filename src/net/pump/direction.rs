@@ -69,9 +69,22 @@ impl Line {
     }
 }
 
+/// Where the last line feed stands. By parts, because whether a part has one is found out many octets at a time, and a
+/// message may have none for megabytes.
+fn last_line_end(octets: &[u8]) -> Option<usize> {
+    let mut end = octets.len();
+    for part in octets.rchunks(512) {
+        end -= part.len();
+        if part.contains(&b'\n') {
+            return part.iter().rposition(|octet| *octet == b'\n').map(|place| end + place);
+        }
+    }
+    None
+}
+
 /// With which octet the last line began that begins behind another one.
 fn line_began(octets: &[u8]) -> Option<u8> {
-    let end = octets.iter().rposition(|octet| *octet == b'\n')?;
+    let end = last_line_end(octets)?;
     octets.get(end + 1).copied()
 }
 
@@ -79,7 +92,7 @@ fn line_began(octets: &[u8]) -> Option<u8> {
 /// before. `None`: a line of one word, as DONE, belongs to the command before it.
 fn last_tag(octets: &[u8], is_new: bool) -> Option<u16> {
     let Some(lines) = octets.strip_suffix(b"\n") else { return Some(0) };
-    let begin = match lines.iter().rposition(|octet| *octet == b'\n') {
+    let begin = match last_line_end(lines) {
         Some(end) => end + 1,
         None if is_new => 0,
         None => return Some(0),
@@ -164,7 +177,7 @@ impl Direction {
         self.tag = last_tag(octets, is_new).unwrap_or(self.tag);
         let starts = if is_new { octets.first().copied() } else { Some(self.first) };
         let starts = starts.unwrap_or_default();
-        if let Some(end) = octets.iter().rposition(|octet| *octet == b'\n') {
+        if let Some(end) = last_line_end(octets) {
             let last = octets.get(..end).and_then(line_began).unwrap_or(starts);
             let is_tag_known = self.is_due && self.due_tag != 0;
             if last != b'*' || starts == b'+' || (is_tag_known && is_answered(octets, is_new, self.due_tag)) {
@@ -390,4 +403,22 @@ pub(super) fn write_now<D: AsyncWrite + Unpin>(
         }
     }
     Ok(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_line_end;
+
+    #[test]
+    fn the_last_line_feed_is_found_wherever_it_stands() {
+        for len in [0, 1, 511, 512, 513, 1024, 1500] {
+            assert_eq!(last_line_end(&vec![b'a'; len]), None, "{len}");
+            for place in 0..len {
+                let mut octets = vec![b'a'; len];
+                octets[place / 2] = b'\n';
+                octets[place] = b'\n';
+                assert_eq!(last_line_end(&octets), Some(place), "{place} of {len}");
+            }
+        }
+    }
 }
