@@ -21,9 +21,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use self::direction::{Direction, Event, Line, State, write_now};
 pub use self::pipe::{MOST as PIPES_MAX, allow as allow_pipes};
-
-/// Octets moved by one read; each worker thread has one area of this size.
-const SCRATCH: usize = 64 * 1024;
+use super::AT_ONCE;
 
 /// How long nothing may move after one side has ended: for a node that still answers a client which closed its sending
 /// side, and for a client that takes its time over the last octets and the end of its node.
@@ -37,7 +35,7 @@ const STALLED_LOOK: Duration = Duration::from_millis(500);
 const HELD_READ_MAX: usize = 256 * 1024;
 
 thread_local! {
-    static SCRATCH_AREA: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
+    static SCRATCH_AREA: RefCell<Vec<u8>> = RefCell::new(vec![0; AT_ONCE]);
 }
 
 /// One of the two peers of a session.

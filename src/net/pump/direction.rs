@@ -15,6 +15,10 @@ use super::pipe::{Burst, Pipe};
 /// Where a tagged answer is looked for that has untagged lines behind it: so many octets before their end.
 const BEHIND_MAX: usize = 1024;
 
+/// Octets read at once between two sockets: who brings as many brings more, most likely, and that goes by itself (see
+/// [`Direction::splice`]).
+const BURST: usize = 64 * 1024;
+
 /// One direction of the copy.
 pub(super) struct Direction {
     pub(super) state: State,
@@ -298,7 +302,7 @@ impl Direction {
                 match self.splice(cx, from, to) {
                     Some(Burst::Ended(event)) => return Poll::Ready(event),
                     Some(Burst::SourceEmpty) => {
-                        self.is_bursting = self.moved - moved >= scratch.len() as u64;
+                        self.is_bursting = self.moved - moved >= BURST as u64;
                         if self.moved == moved {
                             self.line = line;
                             (self.first, self.is_due, [self.tag, self.due_tag]) = seen;
@@ -316,7 +320,9 @@ impl Direction {
                     }
                 }
             }
-            let mut buf = ReadBuf::new(scratch);
+            let is_between_sockets = from.socket().is_some() && to.socket().is_some();
+            let most = if is_between_sockets { BURST } else { scratch.len() };
+            let mut buf = ReadBuf::new(scratch.get_mut(..most).unwrap_or_default());
             match Pin::new(&mut *from).poll_read(cx, &mut buf) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Event::SourceEnded(Some(error))),

@@ -47,13 +47,10 @@ mod linux {
 
     use super::super::direction::Event;
     use super::{Burst, MOST};
+    use crate::net::AT_ONCE;
 
     /// What a pipe has room for, in octets of full pages. Segments from a network fill half a page each.
     const ROOM: usize = 256 * 1024;
-
-    /// What is put into a pipe at once, in octets. With what the kernel holds behind it, that is what a client can make
-    /// us keep that takes nothing.
-    const AT_ONCE: usize = 128 * 1024;
 
     const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 

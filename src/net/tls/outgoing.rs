@@ -1,9 +1,11 @@
 //! Where records are written that are to be sent: one area, used by many connections in turn. It must never hold
 //! plaintext.
 
-/// Octets that an outgoing area has from the start: 64 KiB of plaintext in records of 16 KiB, and the overhead of more
-/// than those. It grows if that is not enough, which no peer can bring about.
-const OUTGOING: usize = 72 * 1024;
+use crate::net::AT_ONCE;
+
+/// Octets that an outgoing area has from the start: the plaintext in records of 16 KiB, and the overhead of more than
+/// those. It grows if that is not enough, which no peer can bring about.
+const OUTGOING: usize = AT_ONCE + 8 * 1024;
 
 /// Records that are to be sent. It keeps its memory, so that many connections can use one area in turn.
 pub struct Outgoing {

@@ -20,9 +20,7 @@ use tokio::net::TcpStream;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::driver::{Driver, Outgoing, Side};
-
-/// Octets read, or encrypted, at once.
-const AT_ONCE: usize = 64 * 1024;
+use crate::net::AT_ONCE;
 
 /// Octets read at once during the handshake, and the least that is read at any time: a reader with little room must not
 /// make us read a record in a hundred parts.
@@ -378,7 +376,7 @@ impl<S: Side + Unpin> AsyncRead for TlsStream<S> {
 }
 
 impl<S: Side + Unpin> AsyncWrite for TlsStream<S> {
-    /// Takes up to 64 KiB, which are then on their way or kept encrypted; and nothing while anything is kept.
+    /// Takes up to 128 KiB, which are then on their way or kept encrypted; and nothing while anything is kept.
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.driver.is_closed() {
