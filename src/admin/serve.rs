@@ -175,7 +175,7 @@ pub(super) async fn serve(mut door: Door, mut stand: watch::Receiver<Stand>, rou
             let (_place_among_streams, pass) = tokio::select! {
                 // Whatever ends it, there is nobody to tell.
                 _ = timeout(CONNECTION_TIMEOUT, &mut talk) => return,
-                _ = &mut given_up => return,
+                Ok(()) = &mut given_up => return,
                 () = drain.signalled() => {
                     let _ = timeout(last_answer, talk).await;
                     return;
@@ -225,7 +225,7 @@ struct Places {
 struct Taken {
     began: Instant,
     network: Option<Network>,
-    /// Dropping it ends the connection.
+    /// Ends the connection. Dropping it does not: when nobody is accepted any more, those who are there have their answers.
     word: oneshot::Sender<()>,
 }
 
@@ -244,11 +244,18 @@ impl Places {
             tokio::select! {
                 biased;
                 place = &mut place => return place.ok(),
-                () = sleep_until(began + self.patience) => drop(self.taken.remove(leaving)),
+                () = sleep_until(began + self.patience) => self.give_up(leaving),
             }
         }
         // Never closed.
         place.await.ok()
+    }
+
+    fn give_up(&mut self, leaving: usize) {
+        if let Some(taken) = self.taken.remove(leaving) {
+            // Whoever does not hear it has ended.
+            let _ = taken.word.send(());
+        }
     }
 
     /// The first one of the network that has the most.
