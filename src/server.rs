@@ -4,13 +4,14 @@
 //! costs us a write, without a task, a wait or a descriptor that is held. A TLS handshake for the sake of a refusal would
 //! cost us more than the attacker, so behind implicit TLS the connection is closed without a word.
 
+use std::future::{pending, poll_fn};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -18,6 +19,7 @@ use futures_util::FutureExt;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
@@ -84,8 +86,35 @@ pub struct Entrance {
     way: Arc<ArcSwap<Way>>,
     /// The listener's, for as long as that lives.
     socket: Weak<TcpListener>,
-    /// Whether whoever waits in the socket's queue is another process's, which has the same socket.
-    is_handed_over: Arc<AtomicBool>,
+    /// Whoever accepts looks at it under its lock: once it has changed, it is so.
+    stand: Arc<watch::Sender<Stand>>,
+}
+
+/// Whose those are who wait in the socket's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stand {
+    /// They are accepted here.
+    Open,
+    /// Another process, which has the same socket, is about to accept them, or they will be accepted here again.
+    Paused,
+    /// Another process's.
+    HandedOver,
+}
+
+/// A listener that accepts nobody. Dropping it lets it go on, unless it was handed over.
+#[must_use = "it goes on when this is dropped"]
+pub struct Pause(Arc<watch::Sender<Stand>>);
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        self.0.send_if_modified(|stand| {
+            let is_paused = *stand == Stand::Paused;
+            if is_paused {
+                *stand = Stand::Open;
+            }
+            is_paused
+        });
+    }
 }
 
 /// What a connection finds.
@@ -139,9 +168,16 @@ impl Entrance {
         socket.as_fd().try_clone_to_owned()
     }
 
-    /// Another process accepts at the same socket, now or soon. When this listener ends, it leaves to it whoever waits.
+    /// Nobody is accepted once this is back: whoever connects waits in the kernel's queue.
+    pub fn pause(&self) -> Pause {
+        self.stand.send_replace(Stand::Paused);
+        Pause(Arc::clone(&self.stand))
+    }
+
+    /// Another process accepts at the same socket from now on, and nobody does here. When this listener ends, it leaves to it
+    /// whoever waits.
     pub fn hand_over(&self) {
-        self.is_handed_over.store(true, Ordering::Relaxed);
+        self.stand.send_replace(Stand::HandedOver);
     }
 }
 
@@ -159,7 +195,8 @@ impl Listener {
         }
         let address = socket.local_addr()?;
         let way = Arc::new(ArcSwap::from_pointee(Way::new(settings, tls)));
-        let entrance = Entrance { way, socket: Arc::downgrade(&socket), is_handed_over: Arc::default() };
+        let stand = Arc::new(watch::Sender::new(Stand::Open));
+        let entrance = Entrance { way, socket: Arc::downgrade(&socket), stand };
         Ok(Self { socket, address, origin, entrance, spare: Spare::take() })
     }
 
@@ -200,7 +237,8 @@ impl Listener {
         tokio::select! {
             () = self.accept(&context, &drain) => {}
             () = closing.signalled() => {
-                if !self.entrance.is_handed_over.load(Ordering::Relaxed) {
+                let stand = *self.entrance.stand.borrow();
+                if stand != Stand::HandedOver {
                     self.let_in_who_waits(&context, &drain);
                 }
             }
@@ -224,12 +262,13 @@ impl Listener {
     async fn accept(&mut self, context: &Arc<Context>, drain: &Drain) {
         // One for all: while clients are waiting, one after the other is accepted without a wait in between.
         let mut stopped = pin!(drain.signalled());
+        let mut stand = self.entrance.stand.subscribe();
         loop {
             let accepted = tokio::select! {
                 // First, so that a storm of connections does not drown it.
                 biased;
                 () = &mut stopped => return,
-                accepted = self.socket.accept() => accepted,
+                accepted = next(&self.socket, &mut stand) => accepted,
             };
             match accepted {
                 Ok((socket, client)) => {
@@ -238,7 +277,7 @@ impl Listener {
                 }
                 Err(reason) if is_about_one_connection(&reason) => {}
                 Err(reason) if is_lack(&reason) && self.spare.give_up() => {
-                    match self.socket.accept().now_or_never() {
+                    match next(&self.socket, &mut stand).now_or_never() {
                         Some(Ok((socket, _))) => self.turn_away(socket, Full::Connections, &context.limits),
                         // Somebody else was faster to take the descriptor.
                         Some(Err(_)) => sleep(EXHAUSTED_PAUSE).await,
@@ -300,6 +339,26 @@ impl Listener {
         let _ = socket.write(&self.entrance.way.load().refusal);
         let _ = socket.shutdown(Shutdown::Write);
         let _ = socket.read(&mut [0; SENT_AHEAD]);
+    }
+}
+
+/// Who comes next, as long as anybody is accepted here. Loses nobody where it is dropped.
+async fn next(socket: &TcpListener, stand: &mut watch::Receiver<Stand>) -> io::Result<(TcpStream, SocketAddr)> {
+    loop {
+        let accepted = poll_fn(|cx| {
+            // Held until somebody is accepted: who pauses us waits for that, and nobody is behind his back.
+            let stand = stand.borrow();
+            match *stand {
+                Stand::Open => socket.poll_accept(cx).map(Some),
+                Stand::Paused | Stand::HandedOver => Poll::Ready(None),
+            }
+        });
+        match accepted.await {
+            Some(accepted) => return accepted,
+            // Its other end is there for as long as the listener is.
+            None if stand.wait_for(|stand| *stand == Stand::Open).await.is_err() => return pending().await,
+            None => {}
+        }
     }
 }
 

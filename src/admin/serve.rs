@@ -6,12 +6,13 @@
 //! two doors have places of their own, so that whoever fills the one does not close the other.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::{Extension, Router};
@@ -96,25 +97,41 @@ enum Caller {
 }
 
 impl Door {
-    /// Loses nothing where it is dropped.
-    async fn accept(&mut self) -> io::Result<Caller> {
+    /// Nobody, from the moment in which the `stand` says so. Loses nothing where it is dropped.
+    async fn accept(&mut self, stand: &watch::Receiver<Stand>) -> io::Result<Caller> {
+        let Self::Successor(bell, waiting) = self else {
+            return poll_fn(|cx| {
+                // Held until somebody is accepted: who changes it waits for that, and nobody is behind his back.
+                let now = stand.borrow();
+                if self.takes(*now) == Some(true) { self.poll_accept(cx) } else { Poll::Pending }
+            })
+            .await;
+        };
+        loop {
+            if let Some(descriptor) = waiting.pop_front() {
+                let stream = std::os::unix::net::UnixStream::from(descriptor);
+                stream.set_nonblocking(true)?;
+                return UnixStream::from_std(stream).map(Caller::Successor);
+            }
+            if bell.line().await?.is_none() {
+                // It is gone, and so is everybody who had this one's bell from it.
+                return pending().await;
+            }
+            waiting.extend(bell.descriptors());
+        }
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Caller>> {
         match self {
             Self::Local(bound, take_overs) => {
-                bound.socket.accept().await.map(|(stream, _)| Caller::Local(stream, take_overs.clone()))
+                let accepted = ready!(bound.socket.poll_accept(cx));
+                Poll::Ready(accepted.map(|(stream, _)| Caller::Local(stream, take_overs.clone())))
             }
-            Self::Remote(socket, _) => socket.accept().await.map(|(stream, client)| Caller::Remote(stream, client)),
-            Self::Successor(bell, waiting) => loop {
-                if let Some(descriptor) = waiting.pop_front() {
-                    let stream = std::os::unix::net::UnixStream::from(descriptor);
-                    stream.set_nonblocking(true)?;
-                    return UnixStream::from_std(stream).map(Caller::Successor);
-                }
-                if bell.line().await?.is_none() {
-                    // It is gone, and so is everybody who had this one's bell from it.
-                    return pending().await;
-                }
-                waiting.extend(bell.descriptors());
-            },
+            Self::Remote(socket, _) => {
+                let accepted = ready!(socket.poll_accept(cx));
+                Poll::Ready(accepted.map(|(stream, client)| Caller::Remote(stream, client)))
+            }
+            Self::Successor(..) => Poll::Pending,
         }
     }
 
@@ -143,6 +160,7 @@ pub(super) async fn serve(mut door: Door, mut stand: watch::Receiver<Stand>, rou
         Door::Local(..) | Door::Successor(..) => Places::new(LOCAL_MAX, LOCAL_PATIENCE),
         Door::Remote(..) => Places::new(REMOTE_MAX, REMOTE_PATIENCE),
     };
+    let looked = stand.clone();
     loop {
         let now = *stand.borrow_and_update();
         let Some(may_accept) = door.takes(now) else {
@@ -151,7 +169,7 @@ pub(super) async fn serve(mut door: Door, mut stand: watch::Receiver<Stand>, rou
             return drain.signalled().await;
         };
         let accepted = tokio::select! {
-            accepted = door.accept(), if may_accept => accepted,
+            accepted = door.accept(&looked), if may_accept => accepted,
             Ok(()) = stand.changed() => continue,
             () = drain.signalled() => return,
         };

@@ -28,7 +28,7 @@ use crate::net::Dialer;
 use crate::net::listen::{Origin, Passed, stored_name};
 use crate::probe;
 use crate::routing::{Islands, NodePort};
-use crate::server::{Entrance, Listener};
+use crate::server::{Entrance, Listener, Pause};
 use crate::session::{Context, Site};
 
 /// For how long a process that takes another's place looks at its nodes before.
@@ -173,6 +173,11 @@ impl Running {
     pub(super) fn copies(&self) -> io::Result<Vec<OwnedFd>> {
         let address = self.admin.address().transpose();
         self.listeners.iter().map(|it| it.entrance.copy()).chain(address).collect()
+    }
+
+    /// Accepts nobody once this is back, and until the answer is dropped.
+    pub(super) fn pause_listeners(&self) -> Vec<Pause> {
+        self.listeners.iter().map(|open| open.entrance.pause()).collect()
     }
 
     /// Ends all listeners, and leaves those who wait at their sockets to another process, which has the same.

@@ -30,7 +30,8 @@ fn deaf() -> Listener {
     let socket = Arc::new(TcpListener::from_std(socket.into()).unwrap());
     let address = socket.local_addr().unwrap();
     let way = Arc::new(ArcSwap::from_pointee(Way::new(&settings(ListenerTls::Off), None)));
-    let entrance = Entrance { way, socket: Arc::downgrade(&socket), is_handed_over: Arc::default() };
+    let stand = Arc::new(watch::Sender::new(Stand::Open));
+    let entrance = Entrance { way, socket: Arc::downgrade(&socket), stand };
     Listener { socket, address, origin: Origin::Ours, entrance, spare: Spare::take() }
 }
 
@@ -92,6 +93,45 @@ async fn all_whom_the_kernel_has_let_in_are_served_when_a_listener_closes() {
         client.read_exact(&mut greeting).await.unwrap();
         assert_eq!(&greeting, b"* OK ");
     }
+}
+
+/// Whoever says that nobody is accepted says it to another process, which accepts then.
+#[tokio::test]
+async fn a_listener_that_pauses_accepts_nobody_from_that_moment_on_and_goes_on_or_leaves_them() {
+    let listener = Listener::open(&settings(ListenerTls::Off), None, &mut Passed::default()).unwrap();
+    let (address, entrance) = (listener.address(), listener.entrance());
+    let another = std::net::TcpListener::from(entrance.copy().unwrap());
+    let ((closing, closed), (_stop, drain)) = (drain::channel(), drain::channel());
+    let mut serving = pin!(listener.serve(leaks::context(0), closed, drain));
+    let mut greeting = [0; 5];
+    for _ in 0..100 {
+        // It waits for somebody; he is there before it has heard of the pause.
+        assert!((&mut serving).now_or_never().is_none());
+        let mut client = std::net::TcpStream::connect(address).unwrap();
+        let pause = entrance.pause();
+        assert!((&mut serving).now_or_never().is_none());
+        tokio::task::yield_now().await;
+        assert!((&mut serving).now_or_never().is_none());
+        another.set_nonblocking(true).unwrap();
+        let (theirs, from) = another.accept().expect("he was accepted here");
+        assert_eq!(from, client.local_addr().unwrap());
+        drop(theirs);
+        client.read_exact(&mut greeting).unwrap_err();
+        drop(pause);
+    }
+    let mut client = TcpStream::connect(address).await.unwrap();
+    tokio::select! {
+        () = &mut serving => panic!("it ends"),
+        heard = client.read_exact(&mut greeting) => heard.map(drop).unwrap(),
+    }
+    assert_eq!(&greeting, b"* OK ");
+    // What was handed over stays so.
+    let pause = entrance.pause();
+    entrance.hand_over();
+    drop(pause);
+    let client = std::net::TcpStream::connect(address).unwrap();
+    tokio::join!(closing.stop(), serving);
+    assert_eq!(another.accept().expect("he was accepted here").1, client.local_addr().unwrap());
 }
 
 #[cfg(target_os = "linux")]

@@ -121,14 +121,17 @@ async fn hand_over(reloader: &Reloader, talk: &mut Talk) -> Result<mpsc::Sender<
             Word::Confirm { control } => control,
             word => return Err(unexpected(&word)),
         };
+        // Before the word, and not behind it: whoever hears it accepts at once, and finds everybody who comes from then on.
+        let closed = running.pause_listeners();
         talk.say(&Word::Done, &[]).await?;
-        Ok(control)
+        Ok((control, closed))
     };
     match confirmed.await {
-        Ok(control) => {
+        Ok((control, closed)) => {
             // Nothing here waits: there is no way back.
             let successor = paused.give_away(control);
             running.leave_listeners();
+            drop(closed);
             Ok(successor)
         }
         Err(reason) => {
