@@ -8,7 +8,7 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::ServerName;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 
@@ -276,6 +276,33 @@ async fn who_fills_all_places_pushes_himself_out() {
     assert!(began.elapsed() < Duration::from_secs(4), "not before the silent ones were cut by their deadline");
     let mut first = silent.remove(0);
     assert!(head_or_alert(&mut first).await.is_empty());
+}
+
+#[tokio::test]
+async fn whoever_is_being_answered_when_mailferry_ends_hears_the_answer() {
+    // Who hears of the end first is left to chance.
+    for _ in 0..16 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let socket = Some(Socket { path: path.clone(), is_demanded: true });
+        let settings = Settings { socket, state_file: folder.path().join("states"), ..Settings::default() };
+        let context = leaks::context(0);
+        let whom = (&context.site().islands, &context.holds);
+        let admin = Admin::open(&settings, Keys::default(), whom, None, &mut Passed::default()).unwrap();
+        let (stop, drain) = drain::channel();
+        let ((reloads, mut ordered), (take_overs, _)) = (mpsc::channel(1), mpsc::channel(1));
+        let serving = tokio::spawn(admin.serve(Arc::clone(&context), Orders { reloads, take_overs }, drain));
+        let mut asker = UnixStream::connect(&path).await.unwrap();
+        asker.write_all(b"POST /v1/reload HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let order = ordered.recv().await.unwrap();
+        drop(stop);
+        serving.await.unwrap();
+        tokio::task::yield_now().await;
+        order.answer(Err("the last word".to_owned()));
+        let mut answer = String::new();
+        asker.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("{\"error\":\"the last word\",\"meant\":[]}"), "{answer:?}");
+    }
 }
 
 /// All until the end of the next event, or of the connection, which is `None`.
