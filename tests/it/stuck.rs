@@ -25,14 +25,14 @@ const HOLDER: &str = r#"
 "#;
 
 /// A file that nobody can open. Dropping it lets them.
-struct Stuck {
+pub struct Stuck {
     holder: Child,
     told: mpsc::UnboundedReceiver<String>,
 }
 
 impl Stuck {
     /// With this content, in the place of what is there.
-    async fn replace(path: &Path, content: &str) -> Self {
+    pub async fn replace(path: &Path, content: &str) -> Self {
         let new = path.with_extension("new");
         std::fs::write(&new, content).unwrap();
         let mut holder =
@@ -47,7 +47,7 @@ impl Stuck {
     }
 
     /// Waits until somebody wants to open it, and cannot.
-    async fn is_asked_for(&mut self) {
+    pub async fn is_asked_for(&mut self) {
         self.says("asked").await;
     }
 

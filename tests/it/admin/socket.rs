@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::site::{Folder, Running, site};
 use crate::client::DEADLINE;
+use crate::stuck::Stuck;
 
 impl Running<'_> {
     pub fn socket(&self) -> std::path::PathBuf {
@@ -193,28 +194,46 @@ async fn whoever_fills_the_queue_too_does_not_keep_the_operator_out() {
     running.command(&["status"]).await.said();
 }
 
+/// Orders a state of a node, and does not wait for the answer.
+async fn order(running: &Running<'_>, state: &str) -> UnixStream {
+    let body = format!("{{\"node\":\"b/only\",\"state\":\"{state}\"}}");
+    let head = "POST /v1/node HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    let mut stream = UnixStream::connect(running.socket()).await.unwrap();
+    let order = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(order.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Waits until mailferry has let go of all connections at its socket, of which the kernel knows.
+async fn nobody_is_connected(socket: &Path) {
+    let name = socket.to_str().unwrap();
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    // The socket itself stays.
+    while fs::read_to_string("/proc/net/unix").unwrap().lines().filter(|line| line.ends_with(name)).count() > 1 {
+        assert!(tokio::time::Instant::now() < deadline, "it does not see that they are gone");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
 /// An order that has begun comes to its end, in the file, in service and in the log; one that has not leaves nothing.
 #[tokio::test]
 async fn an_order_whose_asker_has_gone_is_carried_out_and_told_in_the_log_all_the_same() {
     let (_left, _right, folder) = site().await;
     let running = folder.run().await;
-    let begun = "\"message\":\"operator: node state\"";
-    for number in 0.. {
-        let state = if number % 2 == 0 { "draining" } else { "in-service" };
-        let body = format!("{{\"node\":\"b/only\",\"state\":\"{state}\"}}");
-        let head = "POST /v1/node HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
-        let order = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
-        // Where the queue is full, others have asked often enough.
-        if let Ok(mut stream) = UnixStream::connect(running.socket()).await {
-            stream.write_all(order.as_bytes()).await.unwrap();
-        } else {
-            running.log.many(&[begun], 1).await;
-        }
-        if running.log.lines(&[begun]).len() >= 5 {
-            break;
-        }
-        assert!(number < 2_000, "nobody's order is carried out");
+    // Whoever writes the file hangs there: the order has begun, and is not at its end.
+    let mut stuck = Stuck::replace(&folder.path("operator.json.new"), "").await;
+    let mut askers = vec![order(&running, "draining").await];
+    stuck.is_asked_for().await;
+    // Others behind it, each of which has begun or not when its asker goes.
+    for state in ["in-service", "draining", "in-service", "draining", "in-service", "draining"] {
+        askers.push(order(&running, state).await);
     }
+    drop(askers);
+    nobody_is_connected(&running.socket()).await;
+    let begun = "\"message\":\"operator: node state\"";
+    assert!(running.log.lines(&[begun]).is_empty(), "it did not wait for the file");
+    drop(stuck);
+    running.log.line(&[begun, "\"state\":\"draining\""]).await;
     // What is still under way comes to its end in the meantime.
     let deadline = tokio::time::Instant::now() + DEADLINE;
     loop {
