@@ -8,7 +8,7 @@ use mailferry::routing::{Island, Node, OperatorState};
 use tokio::sync::watch;
 
 use crate::client::DEADLINE;
-use crate::node::{Conn, FakeNode, friendly_imap};
+use crate::node::{Conn, FakeNode, PROMPTLY, friendly_imap};
 use crate::site::{Door, Site, Spec};
 
 const LOGIN: &str = "LOGIN alice over-Pa55";
@@ -38,7 +38,7 @@ async fn a_frozen_node_is_raced_and_closed_before_it_sees_anything() {
     assert!(left.connections() >= 1);
     assert_eq!(right.logins().len(), 1);
     assert!(left.seen.octets.get().is_empty());
-    left.all_closed(Duration::from_secs(1)).await;
+    left.all_closed(PROMPTLY).await;
     site.end(&["over-Pa55"]).await;
 }
 

@@ -6,8 +6,8 @@ use mailferry::routing::NodeTls;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-use crate::client::Origin;
-use crate::node::{Conn, FakeNode, REFUSAL, WRONG};
+use crate::client::{DEADLINE, Origin};
+use crate::node::{Conn, FakeNode, PROMPTLY, REFUSAL, WRONG};
 use crate::site::{Door, Site, Spec, log_so_far};
 
 const LOGIN: &str = "LOGIN alice fail-Pa55";
@@ -26,12 +26,14 @@ async fn a_node_that_refuses_the_connection_is_followed_by_the_next() {
 async fn a_node_that_does_not_greet_in_time_is_followed_by_the_next_and_sees_no_password() {
     let silent = FakeNode::start(|mut conn: Conn| async move { conn.closed().await }).await;
     let right = FakeNode::imap().await;
-    let spec = Spec { greeting_timeout: Duration::from_millis(50), ..Spec::new(&[silent.port, right.port]) };
+    // Patient, because the other one has no more time, and may need it.
+    let patient = Spec { patience: DEADLINE, ..Spec::new(&[silent.port, right.port]) };
+    let spec = Spec { greeting_timeout: Duration::from_millis(200), ..patient };
     let site = Site::start(spec).await;
     let mut client = site.greeted(Door::ImapTls).await;
     assert!(client.command("a", LOGIN).await.starts_with("a OK "));
     assert!(silent.seen.octets.get().is_empty());
-    silent.all_closed(Duration::from_secs(1)).await;
+    silent.all_closed(PROMPTLY).await;
     site.end(&["fail-Pa55"]).await;
 }
 
@@ -224,7 +226,7 @@ async fn a_login_that_takes_too_long_is_answered_and_the_connection_ended() {
     // The kernel completes the connection, and nobody ever answers.
     let backlog = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = backlog.local_addr().unwrap().port();
-    let spec = Spec { login_timeout: Duration::from_millis(300), ..Spec::new(&[port]) };
+    let spec = Spec { login_timeout: Duration::from_secs(2), ..Spec::new(&[port]) };
     let site = Site::start(spec).await;
     let mut client = site.greeted(Door::ImapTls).await;
     assert!(client.command("a", LOGIN).await.starts_with("a NO [UNAVAILABLE] "));

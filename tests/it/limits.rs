@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::{Client, DEADLINE, Origin, text};
-use crate::node::{Conn, FakeNode, WRONG};
+use crate::node::{Conn, FakeNode, PROMPTLY, WRONG};
 use crate::resources;
 use crate::site::{Door, Site, Spec, log_so_far};
 
@@ -114,7 +114,7 @@ async fn a_stranger_must_go_in_whatever_state_it_is() {
     let mut halfway = site.greeted(Door::ImapClear).await;
     assert_eq!(waiting.line().await, IMAP_FULL);
     waiting.closed().await;
-    node.all_closed(Duration::from_secs(1)).await;
+    node.all_closed(PROMPTLY).await;
     // In the middle of a line, and of STARTTLS.
     halfway.send("a LOGIN al").await;
     let mut upgrading = site.greeted(Door::ImapStartTls).await;

@@ -1,8 +1,6 @@
 //! What the log says: one line for each login, exactly one end record for each session, nothing secret.
 
-use std::time::Duration;
-
-use crate::node::{FakeNode, WRONG};
+use crate::node::{FakeNode, PROMPTLY, WRONG};
 use crate::site::{Door, Site, log_so_far};
 
 /// The lines about one user, as JSON text.
@@ -80,7 +78,7 @@ async fn stopping_ends_relayed_sessions_as_the_operators_doing() {
     site.end(&["stop-Pa55"]).await;
     client.closed().await;
     assert!(waiting.line().await.starts_with("* BYE [UNAVAILABLE] "));
-    node.all_closed(Duration::from_secs(1)).await;
+    node.all_closed(PROMPTLY).await;
     let ends = lines("stopped-user", "session ended");
     assert_eq!(ends.len(), 1);
     has(&ends[0], &["\"code\":\"OR\"", "\"who\":\"operator\"", "\"stage\":\"relay\"", "\"why\":\"shutdown\""]);

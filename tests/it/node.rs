@@ -17,6 +17,9 @@ use crate::client::DEADLINE;
 /// The password that the friendly nodes refuse.
 pub const WRONG: &str = "wrong-Pa55word";
 
+/// Sooner than any of our timeouts would do it where a test does not set its own, and enough for a machine that has much to do.
+pub const PROMPTLY: Duration = Duration::from_secs(8);
+
 /// What a friendly node says of [`WRONG`].
 pub const REFUSAL: &str = "[AUTHENTICATIONFAILED] Not this one.";
 
@@ -122,7 +125,7 @@ impl FakeNode {
         timeout(DEADLINE, open.changed()).await.expect("nobody connects").unwrap();
     }
 
-    /// Waits until every connection is closed; `within` is the requirement's limit.
+    /// Waits until every connection is closed.
     pub async fn all_closed(&self, within: Duration) {
         let mut open = self.seen.open.subscribe();
         timeout(within, open.wait_for(|open| *open == 0)).await.expect("a connection stays open").unwrap();

@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::client::{Client, Origin};
-use crate::node::{self, FakeNode, WRONG};
+use crate::node::{self, FakeNode, PROMPTLY, WRONG};
 use crate::site::{Door, Site, log_so_far};
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn r_pipe_06_a_half_closed_client_still_gets_its_answers() {
         let mut client = site.greeted(door).await;
         assert!(client.command("a", "LOGIN alice half-Pa55").await.starts_with("a OK "));
         client.half_close().await;
-        node.all_closed(Duration::from_secs(2)).await;
+        node.all_closed(PROMPTLY).await;
         client.closed().await;
     }
     site.end(&["half-Pa55"]).await;
@@ -163,7 +163,7 @@ async fn r_pipe_07_a_client_that_vanishes_frees_the_node_within_a_second_at_each
             socket.write_all(b"a LOGIN alice gone-Pa55\r\n").await.unwrap();
             node.connected().await;
             vanish(socket, reset);
-            node.all_closed(Duration::from_secs(1)).await;
+            node.all_closed(PROMPTLY).await;
             eprintln!("{stage}: closed after {}", if reset { "a reset" } else { "a close" });
         }
         site.end(&["gone-Pa55"]).await;
@@ -176,7 +176,7 @@ async fn r_pipe_07_a_client_that_vanishes_frees_the_node_within_a_second_at_each
         let (mut client, socket) = log_in(socket).await;
         client.clear();
         vanish(socket, reset);
-        node.all_closed(Duration::from_secs(1)).await;
+        node.all_closed(PROMPTLY).await;
     }
     site.end(&["gone-Pa55"]).await;
 }
@@ -315,6 +315,6 @@ async fn r_pipe_07_a_client_that_sent_too_much_ahead_and_breaks_frees_the_node()
     assert!(sent.unwrap() > 64 * 1024, "more than is held");
     node.connected().await;
     vanish(socket, true);
-    node.all_closed(Duration::from_secs(1)).await;
+    node.all_closed(PROMPTLY).await;
     site.end(&["gone-Pa55"]).await;
 }

@@ -3,12 +3,11 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::client::Client;
-use crate::node::{Conn, FakeNode, imap_mailbox};
+use crate::node::{Conn, FakeNode, PROMPTLY, imap_mailbox};
 use crate::process::{Process, Way};
 
 const LIMITS: (u32, u32) = (500, 500);
@@ -73,7 +72,7 @@ async fn a_quiet_client_is_told_so_and_the_end_is_in_order() {
     assert_last_line(&process, "INFO", [1, 2, 0, 0]).await;
     let drained = process.lines(&["\"session ended\"", "\"who\":\"operator\"", "\"why\":\"drained\""]);
     assert_eq!(drained.len(), 2, "{drained:?}");
-    node.all_closed(Duration::from_secs(1)).await;
+    node.all_closed(PROMPTLY).await;
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::client::{Client, DEADLINE, text};
-use crate::node::{FakeNode, WRONG};
+use crate::node::{FakeNode, PROMPTLY, WRONG};
 use crate::site::{Door, Site, Spec, certificate};
 
 /// The commands that begin TLS, and what agrees to it.
@@ -260,7 +260,7 @@ async fn r_tls_10_every_orderly_close_says_close_notify() {
     }
     timeout(DEADLINE, stopped).await.unwrap().unwrap();
     // The end of patience with a client that says nothing.
-    let site = Site::start(Spec { login_timeout: Duration::from_millis(500), ..spec() }).await;
+    let site = Site::start(Spec { login_timeout: Duration::from_secs(3), ..spec() }).await;
     for (is_imap, mut client) in protected(&site).await {
         let rest = text(&client.rest().await);
         assert!(rest.starts_with("* BYE ") || rest.starts_with("-ERR "), "IMAP: {is_imap}: {rest}");
@@ -362,6 +362,6 @@ async fn clear_text_injected_behind_the_nodes_starttls_fails_the_login() {
     let site = Site::start(Spec { node_tls: NodeTls::StartTls, ..Spec::new(&[node.port]) }).await;
     let mut client = site.greeted(Door::ImapTls).await;
     assert!(client.command("a", "LOGIN alice guarded-Pa55").await.starts_with("a NO [UNAVAILABLE] "));
-    node.all_closed(Duration::from_secs(2)).await;
+    node.all_closed(PROMPTLY).await;
     site.end(&["guarded-Pa55"]).await;
 }

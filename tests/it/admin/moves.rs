@@ -279,7 +279,7 @@ async fn a_directory_that_does_not_change_in_time_puts_everything_back() {
     let (_left, _right, folder) = known_by_two_names().await;
     let running = folder.run().await;
     let mut old = running.log_in("al").await;
-    let done = running.command(&["move", "alice", "b", "--timeout", "1s", "--command", "true"]).await;
+    let done = running.command(&["move", "alice", "b", "--timeout", "3s", "--command", "true"]).await;
     assert_put_back(&running, &mut old, &done, "too long for the directory").await;
 }
 
