@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::site::log_so_far;
+use crate::site::{log_len, log_lines_within};
 
 /// A hang is a failure after this time.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -24,20 +24,23 @@ pub struct Origin {
 impl Origin {
     /// Of a socket that connects just now.
     pub fn of(socket: &TcpStream) -> Self {
-        Self { address: socket.local_addr().unwrap(), since: log_so_far().len() }
+        Self { address: socket.local_addr().unwrap(), since: log_len() }
     }
 
     /// What has been logged of this client so far, with this message.
     pub fn lines(&self, message: &str) -> Vec<String> {
         let (message, from) = (format!("\"message\":\"{message}\""), format!("\"client\":\"{}\"", self.address));
-        let log = log_so_far();
-        let is_its = |line: &&str| line.contains(&message) && line.contains(&from);
-        log[self.since..].lines().filter(is_its).map(str::to_owned).collect()
+        log_lines_within(self.since..log_len(), &[&message, &from])
+    }
+
+    /// Whether a line of the log is about it.
+    pub fn is_in(&self, line: &str) -> bool {
+        line.contains(&format!("\"client\":\"{}\"", self.address))
     }
 
     /// The first such line, as soon as it is there.
     pub async fn line(&self, message: &str) -> String {
-        let deadline = tokio::time::Instant::now() + DEADLINE;
+        let deadline = tokio::time::Instant::now() + DEADLINE * 3;
         loop {
             if let Some(line) = self.lines(message).into_iter().next() {
                 return line;

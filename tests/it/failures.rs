@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 use crate::client::{DEADLINE, Origin};
 use crate::node::{Conn, FakeNode, PROMPTLY, REFUSAL, WRONG};
-use crate::site::{Door, Site, Spec, log_so_far};
+use crate::site::{Door, Site, Spec, log_len, log_since, log_so_far};
 
 const LOGIN: &str = "LOGIN alice fail-Pa55";
 
@@ -171,7 +171,7 @@ async fn a_wrong_password_and_an_unknown_user_are_answered_on_the_same_beat() {
 async fn logins_that_reach_no_node_are_logged_and_limited() {
     let node = FakeNode::imap().await;
     let site = Site::with(&[node.port]).await;
-    let before = log_so_far().len();
+    let before = log_len();
     let mut client = site.greeted(Door::ImapStartTls).await;
     client.send("a LOGIN alice early-Pa55\r\n".repeat(1000)).await;
     let all = String::from_utf8(client.rest().await).unwrap();
@@ -182,7 +182,7 @@ async fn logins_that_reach_no_node_are_logged_and_limited() {
     client.ask("AUTH CRAM-MD5").await;
     assert_eq!(node.connections(), 0);
     site.end(&["early-Pa55"]).await;
-    let log = log_so_far().split_off(before);
+    let log = log_since(before);
     for outcome in ["privacy-required", "foreign-authzid", "malformed", "unknown-mechanism"] {
         assert!(log.contains(&format!("\"outcome\":\"{outcome}\"")), "{outcome} is not in the log");
     }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::client::{Client, DEADLINE, Origin, text};
 use crate::node::{Conn, FakeNode, PROMPTLY, WRONG};
 use crate::resources;
-use crate::site::{Door, Site, Spec, log_so_far};
+use crate::site::{Door, Site, Spec, log_len, log_since, log_so_far};
 
 const IMAP_FULL: &str = "* BYE [UNAVAILABLE] Too many connections, please try again later";
 
@@ -210,9 +210,9 @@ async fn each_network_has_its_own_places_and_exempt_ones_as_many_as_they_like() 
 #[tokio::test]
 async fn more_connections_than_there_are_descriptors_for_are_not_promised() {
     let node = FakeNode::imap().await;
-    let before = log_so_far().len();
+    let before = log_len();
     let site = Site::start(spec(node.port, |it| it.connections = some(1_000_000_007))).await;
-    let log = log_so_far().split_off(before);
+    let log = log_since(before);
     let warning = log.lines().find(|line| line.contains("\"wanted\":1000000007")).expect("no warning");
     // Eleven descriptors for five clients, and those that clients do not have.
     let number = |name: &str| resources::number(warning, name);

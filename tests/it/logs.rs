@@ -74,6 +74,9 @@ async fn stopping_ends_relayed_sessions_as_the_operators_doing() {
     let site = Site::start(spec).await;
     let mut client = site.greeted(Door::ImapTls).await;
     client.command("a", "LOGIN stopped-user stop-Pa55").await;
+    // In the middle of a command it is not quiet, however long it takes.
+    client.send("b NO").await;
+    node.hears("b NO").await;
     let mut waiting = site.greeted(Door::ImapTls).await;
     site.end(&["stop-Pa55"]).await;
     client.closed().await;

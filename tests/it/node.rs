@@ -125,6 +125,16 @@ impl FakeNode {
         timeout(DEADLINE, open.changed()).await.expect("nobody connects").unwrap();
     }
 
+    /// Waits until it has heard this.
+    pub async fn hears(&self, octets: &str) {
+        let heard = async {
+            while !String::from_utf8_lossy(&self.seen.octets.get()).contains(octets) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(DEADLINE, heard).await.expect("it does not come to the node");
+    }
+
     /// Waits until every connection is closed.
     pub async fn all_closed(&self, within: Duration) {
         let mut open = self.seen.open.subscribe();

@@ -46,11 +46,11 @@ fn belongs_to(user: Option<&Account>, folder: &Path) {
     }
 }
 
-/// A port below 1024 that nobody has.
+/// A port below 1024 that nobody has, at an address that no other run of these tests looks at.
 fn low_port() -> SocketAddr {
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let port = (600..1024).find(free).expect("a free port below 1024");
-    SocketAddr::from(([127, 0, 0, 1], port))
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let mut all = (600..1024).map(|port| SocketAddr::from(([127, 79, high, low], port)));
+    all.find(|address| TcpListener::bind(address).is_ok()).expect("a free port below 1024")
 }
 
 async fn logs_in(socket: TcpStream) {

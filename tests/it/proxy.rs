@@ -457,7 +457,9 @@ async fn the_header_is_in_front_of_tls_with_the_node() {
     let site = Site::start(spec).await;
     let mut client = site.greeted(Door::ImapTls).await;
     assert!(client.command("a", "LOGIN alice hidden-Pa55").await.starts_with("a NO [UNAVAILABLE] "));
-    assert_eq!(node.commands(), ["0x16"]);
+    // Whoever finds a node bad has it probed.
+    let seen = node.commands();
+    assert!(!seen.is_empty() && seen.iter().all(|first| first == "0x16"), "{seen:?}");
     site.end(&["hidden-Pa55"]).await;
 }
 
@@ -511,8 +513,8 @@ async fn r_be_07_in_a_circle(protocol: Protocol, forward: Forward, listen: fn(&m
             assert!(answer.starts_with("-ERR [SYS/PERM] "), "{answer}");
         }
     }
-    // 7 here, 6 there, 5 here, …, 1 here: three times back.
-    assert_eq!(passed.get(), 3, "{user}");
+    // 7 here, 6 there, 5 here, …, 1 here: three times back, and probes of a node that has failed.
+    assert!(passed.get() >= 3, "{user}: {}", passed.get());
     let outcomes = logged(&["\"message\":\"login\"", &format!("\"user\":\"{user}\"")], 7).await;
     assert!(outcomes[0].contains("\"outcome\":\"loop\""), "{outcomes:?}");
     assert_eq!(outcomes.len(), 7, "{user}");

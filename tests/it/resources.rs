@@ -22,6 +22,9 @@ const MEASURED: u16 = 80;
 /// Connections that come before them, for what is set up once.
 const WARM_UP: u16 = 20;
 
+/// How often a measurement is begun that takes too long.
+const TRIES: u8 = 3;
+
 /// What a client does to cost as much as it can.
 #[derive(Clone, Copy, Debug)]
 enum Evil {
@@ -168,8 +171,9 @@ fn holding(socket: TcpStream) -> JoinHandle<Box<dyn Send>> {
     tokio::spawn(async { Box::new(socket) as Box<dyn Send> })
 }
 
-/// What one connection costs of the process's memory, in octets.
-async fn cost(way: Way, evil: Evil) -> u64 {
+/// What one connection costs of the process's memory, in octets. `None`: it took so long that the first were cut meanwhile, as they
+/// must be.
+async fn cost(way: Way, evil: Evil) -> Option<u64> {
     let silent = FakeNode::start(|mut conn: Conn| async move {
         conn.send("* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] hi\r\n").await;
         conn.closed().await;
@@ -186,8 +190,9 @@ async fn cost(way: Way, evil: Evil) -> u64 {
     };
     let (_some, before) = hold(0..WARM_UP).await;
     let (_more, after) = hold(WARM_UP..WARM_UP + MEASURED).await;
-    assert!(process.lines(&["session ended"]).is_empty(), "{way:?}, {evil:?}: somebody is not there");
-    (after - before) / u64::from(MEASURED)
+    let cut = process.lines(&["session ended"]);
+    assert!(cut.iter().all(|line| line.contains("\"why\":\"timeout\"")), "{way:?}, {evil:?}: {cut:?}");
+    cut.is_empty().then(|| (after - before) / u64::from(MEASURED))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -210,7 +215,15 @@ async fn r_imap_11_a_connection_before_its_login_holds_at_most_128_kib_whatever_
         ("a token and octets ahead under TLS", Way::Tls, Evil::SendsAndHalfARecord(token)),
         ("octets ahead of a refusal under TLS", Way::StartTls, Evil::IsRefused),
     ] {
-        found.push((name, cost(way, evil).await));
+        let mut tries = 0;
+        let measured = loop {
+            assert!(tries < TRIES, "{name}: they are never there together");
+            tries += 1;
+            if let Some(measured) = cost(way, evil).await {
+                break measured;
+            }
+        };
+        found.push((name, measured));
     }
     println!("{found:#?}");
     let dear: Vec<_> = found.iter().filter(|(_, cost)| *cost > MEMORY_MAX).collect();

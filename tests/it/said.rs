@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::client::DEADLINE;
-use crate::program::Started;
+use crate::program::{Program, Started};
 
 /// All that a process has said up to now.
 #[derive(Clone)]
@@ -17,16 +17,39 @@ pub struct Log {
     reader: Weak<()>,
 }
 
+/// What is written by whoever reads a process's words.
+#[derive(Clone)]
+struct Page {
+    lines: Arc<Mutex<Vec<String>>>,
+    reading: Arc<()>,
+}
+
+impl Page {
+    fn taker(self) -> impl FnMut(String) + Send + 'static {
+        let Self { lines, reading } = self;
+        move |line| {
+            let _held = &reading;
+            lines.lock().unwrap().push(line);
+        }
+    }
+}
+
 impl Log {
     /// Of the process that is started with what takes its lines.
     pub fn of(start: impl FnOnce(Box<dyn FnMut(String) + Send>) -> Started) -> (Started, Self) {
-        let (lines, reading) = (Arc::new(Mutex::new(Vec::new())), Arc::new(()));
-        let log = Self { lines: Arc::clone(&lines), reader: Arc::downgrade(&reading) };
-        let take = move |line| {
-            let _held = &reading;
-            lines.lock().unwrap().push(line);
-        };
-        (start(Box::new(take)), log)
+        let (log, page) = Self::empty();
+        (start(Box::new(page.taker())), log)
+    }
+
+    /// Of a command, with all that it says.
+    pub fn of_both(command: Program) -> (Started, Self) {
+        let (log, page) = Self::empty();
+        (command.follow(page.clone().taker(), page.taker()), log)
+    }
+
+    fn empty() -> (Self, Page) {
+        let page = Page { lines: Arc::default(), reading: Arc::new(()) };
+        (Self { lines: Arc::clone(&page.lines), reader: Arc::downgrade(&page.reading) }, page)
     }
 
     /// The lines that hold all of these, up to now.
@@ -42,7 +65,8 @@ impl Log {
 
     /// All such lines, as soon as there are so many.
     pub async fn many(&self, parts: &[&str], count: usize) -> Vec<String> {
-        let deadline = Instant::now() + DEADLINE;
+        // A process that starts on a busy machine takes its time.
+        let deadline = Instant::now() + DEADLINE * 3;
         loop {
             let lines = self.lines(parts);
             if lines.len() >= count {

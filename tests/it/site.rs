@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
@@ -319,15 +320,17 @@ fn trusting(roots: &std::path::Path) -> Arc<rustls::ClientConfig> {
     mailferry::net::tls::client_config(mailferry::net::tls::load_roots(roots).unwrap()).unwrap()
 }
 
-static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+/// Its lines. All tests together make far more than one of them should copy again and again.
+static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 struct LogWriter;
 
 impl Write for LogWriter {
     fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
         // One whole line at a time.
-        crate::program::search(&String::from_utf8_lossy(octets));
-        LOG.lock().unwrap().extend_from_slice(octets);
+        let line = String::from_utf8_lossy(octets).into_owned();
+        crate::program::search(&line);
+        LOG.lock().unwrap().push(line);
         Ok(octets.len())
     }
 
@@ -350,14 +353,27 @@ fn keep_the_log() {
 }
 
 pub fn log_so_far() -> String {
-    String::from_utf8_lossy(&LOG.lock().unwrap()).into_owned()
+    log_since(0)
+}
+
+/// What has come behind so many lines.
+pub fn log_since(start: usize) -> String {
+    LOG.lock().unwrap()[start..].concat()
+}
+
+/// Lines of the log.
+pub fn log_len() -> usize {
+    LOG.lock().unwrap().len()
 }
 
 /// The lines of the log that hold all of these, as soon as there are so many of them.
 pub async fn logged(parts: &[&str], count: usize) -> Vec<String> {
-    let deadline = tokio::time::Instant::now() + DEADLINE;
+    let deadline = tokio::time::Instant::now() + DEADLINE * 3;
+    let (mut found, mut seen) = (Vec::new(), 0);
     loop {
-        let found = log_lines(parts);
+        let now = log_len();
+        found.extend(log_lines_within(seen..now, parts));
+        seen = now;
         if found.len() >= count {
             return found;
         }
@@ -368,5 +384,12 @@ pub async fn logged(parts: &[&str], count: usize) -> Vec<String> {
 
 /// The lines of the log that hold all of these, up to now.
 pub fn log_lines(parts: &[&str]) -> Vec<String> {
-    log_so_far().lines().filter(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned).collect()
+    log_lines_within(0..log_len(), parts)
+}
+
+/// Those of these lines that hold all of these.
+pub fn log_lines_within(range: Range<usize>, parts: &[&str]) -> Vec<String> {
+    let log = LOG.lock().unwrap();
+    let has_all = |line: &&String| parts.iter().all(|part| line.contains(part));
+    log[range].iter().filter(has_all).map(|line| line.trim_end().to_owned()).collect()
 }

@@ -2,7 +2,7 @@
 
 mod alone;
 mod passed;
-mod place;
+pub mod place;
 mod spoilt;
 mod store;
 mod storm;

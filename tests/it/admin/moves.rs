@@ -15,6 +15,7 @@ use super::site::{Done, Folder, Program, Running, site};
 use crate::client::{Client, DEADLINE};
 use crate::node::FakeNode;
 use crate::program;
+use crate::take_over::place::Mover;
 
 /// A site where `al` is another name of alice's, and not that of her mailbox.
 async fn known_by_two_names() -> (FakeNode, FakeNode, Folder) {
@@ -288,16 +289,15 @@ async fn without_a_command_the_release_is_the_word_that_the_mail_is_moved() {
     let (_left, _right, folder) = known_by_two_names().await;
     let running = folder.run().await;
     let mut old = running.log_in("alice").await;
-    let by_hand = async {
-        hold_that(&running, |hold| hold["under_way"] == 0 && hold["move_to"] == "b").await;
-        sh(&moves_alice(&folder)).await;
-        running.command(&["release", "alice"]).await
-    };
-    let (done, word) = tokio::join!(running.command(&["move", "alice", "b", "--timeout", "30s"]), by_hand);
-    assert_eq!(word.said(), "alice is being moved: the move goes on; said again, this ends the hold\n");
-    let said = done.said();
+    let mover = Program::new(["move", "alice", "b", "--timeout", "30s", "--config"]).arg(folder.path("proxy.toml"));
+    let mover = Mover::begins(mover).await;
+    sh(&moves_alice(&folder)).await;
+    let word = running.command(&["release", "alice"]).await.said();
+    assert_eq!(word, "alice is being moved: the move goes on; said again, this ends the hold\n");
+    let (code, said) = mover.ends().await;
+    assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("move the mail and change the directory now; then mailferry release alice\n"), "{said}");
-    assert!(said.ends_with("alice is on b\n"), "{said}");
+    assert!(said.ends_with("alice is on b"), "{said}");
     old.kicked().await;
 }
 

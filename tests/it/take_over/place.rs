@@ -127,6 +127,33 @@ impl Place {
     }
 }
 
+/// A move without a command, which runs beside everything else.
+pub struct Mover {
+    started: Started,
+    log: Log,
+}
+
+impl Mover {
+    /// It has looked at the directory, and waits for the operator's word.
+    pub async fn waits(place: &Place, whom: &[&str]) -> Self {
+        let command = program::Program::new(["move"]).also(whom).arg("--config").arg(place.path("proxy.toml"));
+        Self::begins(command).await
+    }
+
+    /// The same, as this command.
+    pub async fn begins(command: program::Program) -> Self {
+        let (started, log) = Log::of_both(command);
+        log.line(&["change the directory now"]).await;
+        Self { started, log }
+    }
+
+    /// Its exit code, and all that it has said.
+    pub async fn ends(mut self) -> (Option<i32>, String) {
+        let status = self.log.until_its_end(&mut self.started.child).await;
+        (status.code(), self.log.lines(&[]).join("\n"))
+    }
+}
+
 /// A listener without TLS.
 pub fn listener(address: SocketAddr) -> String {
     format!("[[listener]]\nprotocol = \"imap\"\naddress = \"{address}\"\ntls = \"off\"\ncleartext_login = true\n")

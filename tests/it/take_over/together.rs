@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep};
 
-use super::place::{Place, Program};
+use super::place::{Mover, Place, Program};
 use super::spoilt::{asking, heard};
 use crate::admin::description::wrong_as;
 use crate::client::{Client, DEADLINE};
@@ -263,26 +263,19 @@ async fn a_move_waits_for_logins_of_the_older_process_and_ends_its_sessions() {
     assert_eq!((a.logins().len(), b.logins().len()), (2, 1));
 }
 
-/// A move that waits for the operator's word.
-fn begin_move(place: &Arc<Place>) -> tokio::task::JoinHandle<(Option<i32>, String)> {
-    let place = Arc::clone(place);
-    tokio::spawn(async move { place.command(&["move", "alice", "b"]).await })
-}
-
-async fn end_move(place: &Place, moving: tokio::task::JoinHandle<(Option<i32>, String)>) {
+async fn end_move(place: &Place, moving: Mover) {
     std::fs::write(place.path("users"), "alice b\n").unwrap();
     place.said(&["release", "alice"]).await;
-    let (code, said) = moving.await.unwrap();
+    let (code, said) = moving.ends().await;
     assert_eq!(code, Some(0), "{said}");
 }
 
 #[tokio::test]
 async fn a_take_over_in_the_middle_of_a_move_is_refused() {
     let (a, b) = (FakeNode::imap().await, FakeNode::imap().await);
-    let place = Arc::new(place(a.port, b.port));
+    let place = place(a.port, b.port);
     let old = place.start(&[]).await;
-    let moving = begin_move(&place);
-    until(&place, &["holds"], |holds| holds["holds"][0]["move_to"] == "b").await;
+    let moving = Mover::waits(&place, &["alice", "b"]).await;
     let (status, said) = place.try_start(&["--take-over"]).ended().await;
     assert_eq!(status.code(), Some(71), "{said}");
     assert!(said.contains("the other process does not go on: a user is being moved: try again when"), "{said}");
@@ -297,12 +290,11 @@ async fn a_take_over_in_the_middle_of_a_move_is_refused() {
 #[tokio::test]
 async fn a_move_that_begins_while_the_new_process_makes_itself_ready_keeps_it_out() {
     let (a, b) = (FakeNode::imap().await, FakeNode::imap().await);
-    let place = Arc::new(place(a.port, b.port));
+    let place = place(a.port, b.port);
     let old: Program = place.start(&[]).await;
     let mut talk = asking(&place, 1).await;
     assert!(heard(&mut talk).await.contains("\"offer\""));
-    let moving = begin_move(&place);
-    until(&place, &["holds"], |holds| holds["holds"][0]["move_to"] == "b").await;
+    let moving = Mover::waits(&place, &["alice", "b"]).await;
     talk.send(b"{\"say\":\"ready\"}", &[]).await.unwrap();
     let said = heard(&mut talk).await;
     assert!(said.contains("\"no\"") && said.contains("a user is being moved"), "{said}");
