@@ -82,7 +82,7 @@ async fn answers(stream: &mut (impl AsyncRead + Unpin)) {
     let mut answered = 0;
     while answered < BEHIND {
         let line =
-            timeout(DEADLINE * 2, lines.next_line()).await.expect("no answer in time").unwrap().expect("the end");
+            timeout(DEADLINE * 6, lines.next_line()).await.expect("no answer in time").unwrap().expect("the end");
         answered += usize::from(line.starts_with("b OK"));
     }
 }

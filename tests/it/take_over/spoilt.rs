@@ -198,17 +198,19 @@ async fn the_operators_address_is_left_to_a_new_process_that_has_another_socket(
     let (mut talk, sockets) = yielded(&place).await;
     talk.send(b"{\"say\":\"confirm\",\"control\":false}", &[]).await.unwrap();
     assert_eq!(heard(&mut talk).await, "{\"say\":\"done\"}");
-    old.logged(&["handed over: the other process accepts now"]).await;
-    // We are the new one: whoever comes there comes to us.
+    // We are the new one: whoever comes there from that word on comes to us, clients and operators.
     let sockets: Vec<TcpListener> = sockets.into_iter().map(TcpListener::from).collect();
-    let ours = sockets.into_iter().find(|it| it.local_addr().is_ok_and(|it| it == address)).unwrap();
-    ours.set_nonblocking(true).unwrap();
-    let ours = tokio::net::TcpListener::from_std(ours).unwrap();
-    for _ in 0..20 {
-        let asking = tokio::net::TcpStream::connect(address).await.unwrap();
-        let (_, from) = timeout(DEADLINE, ours.accept()).await.expect("the old one has taken it").unwrap();
-        assert_eq!(from, asking.local_addr().unwrap());
+    for address in [place.address, address] {
+        let ours = sockets.iter().find(|it| it.local_addr().is_ok_and(|it| it == address)).unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let ours = tokio::net::TcpListener::from_std(ours.try_clone().unwrap()).unwrap();
+        for _ in 0..20 {
+            let asking = tokio::net::TcpStream::connect(address).await.unwrap();
+            let (_, from) = timeout(DEADLINE, ours.accept()).await.expect("the old one has taken it").unwrap();
+            assert_eq!(from, asking.local_addr().unwrap());
+        }
     }
+    old.logged(&["handed over: the other process accepts now"]).await;
     assert_eq!(place.operators_pid().await, old.pid(), "its own socket is");
 }
 
