@@ -84,7 +84,13 @@ impl Rules {
         }
         let at = name.iter().position(|&octet| octet == b'@');
         match (self.domain, at) {
-            (DomainRule::Strip, Some(at)) => name.truncate(at),
+            (DomainRule::Strip, Some(at)) => {
+                name.truncate(at);
+                // What was cut off may be what was no UTF-8, so that only now all that is left has its case.
+                if !name.is_ascii() {
+                    name = self.cased(&name);
+                }
+            }
             (DomainRule::Add, None) => {
                 if let Some(domain) = self.domain_of(listener, sni) {
                     name.push(b'@');

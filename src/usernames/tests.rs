@@ -120,6 +120,12 @@ fn a_domain_is_cut_off_at_the_first_at_sign() {
     }
     let strip = Rules { delimiter: Some("%".into()), ..strip };
     assert_eq!(looked_up(&strip, "bob%x.net").as_deref(), Some(&b"bob"[..]));
+    // What is cut off does not say in which case the rest is.
+    let lower = Rules { lower_case: true, ..strip };
+    for typed in [&b"\xc3\x84DA@x.net"[..], b"\xc3\x84DA@\xff", b"\xc3\xa4da"] {
+        assert_eq!(looked_up(&lower, typed).as_deref(), Some(&b"\xc3\xa4da"[..]), "{typed:?}");
+    }
+    assert_eq!(looked_up(&lower, b"\xc4DA@\xff").as_deref(), Some(&b"\xc4da"[..]), "its charset is unknown");
 }
 
 #[test]
