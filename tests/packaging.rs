@@ -151,6 +151,9 @@ fn the_package_makes_the_user_of_the_unit_and_leaves_the_configuration_alone() {
     assert!(postinst.contains(&format!("getent passwd {user}")) && postinst.contains("adduser --system --group"));
     assert!(postinst.contains("mkdir -p /etc/mailferry\n"));
     assert!(deb()["depends"].as_str().unwrap().contains("adduser"));
+    // Who has an older one could not start it.
+    let is_packed = fs::read_to_string("build.rs").unwrap().contains("pack-relative-relocs");
+    assert_eq!(deb()["depends"].as_str().unwrap().contains("libc6 (>= 2.36)"), is_packed);
     assert_eq!(deb()["maintainer-scripts"].as_str(), Some("packaging/deb/"));
     for script in ["postinst", "prerm", "postrm"] {
         let text = fs::read_to_string(format!("packaging/deb/{script}")).unwrap();
