@@ -82,11 +82,10 @@ impl Future for Relay {
         if it.after.has_taken_leave {
             closed[0] &= it.pump.poll_client_gone(cx, &mut it.client, &mut it.node).is_ready();
         }
-        let timeout = it.close_timeout.get_or_insert_with(|| Box::pin(sleep(CLOSE_TIMEOUT)));
-        if closed != [true, true] && timeout.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
+        if closed == [true, true] {
+            return Poll::Ready(());
         }
-        Poll::Ready(())
+        it.close_timeout.get_or_insert_with(|| Box::pin(sleep(CLOSE_TIMEOUT))).as_mut().poll(cx)
     }
 }
 
