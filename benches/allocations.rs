@@ -130,6 +130,7 @@ fn count(
 
 fn main() -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _inside = runtime.enter();
     let cases: [(&str, Protocol, &str, Answer, &[&str]); 3] = [
         (
             "IMAP LOGIN",

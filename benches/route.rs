@@ -58,6 +58,7 @@ fn directory() -> Directory {
 
 fn cached(c: &mut Criterion) {
     let Ok(runtime) = Runtime::new() else { unreachable!("there is memory for a runtime") };
+    let _inside = runtime.enter();
     let (directory, rules, typed) = (directory(), rules(), user(TYPED));
     // From the octets that were typed to the island.
     let locate = || async {

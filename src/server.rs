@@ -28,6 +28,7 @@ use crate::limits::{Full, Limits};
 use crate::net::Stream;
 use crate::net::descriptors::{Spare, is_lack};
 use crate::net::listen::{self, Origin, Passed};
+use crate::net::workers::{Place, Worker};
 use crate::proto::{Channel, ClientDialogue, Protocol};
 use crate::session::{self, Accepted, Context, Door};
 
@@ -74,6 +75,7 @@ pub enum ListenerTls {
 /// A bound listener.
 pub struct Listener {
     socket: Arc<TcpListener>,
+    place: Place,
     address: SocketAddr,
     origin: Origin,
     entrance: Entrance,
@@ -115,6 +117,14 @@ impl Drop for Pause {
             is_paused
         });
     }
+}
+
+/// A connection that was accepted.
+struct Incoming<'a> {
+    socket: TcpStream,
+    client: SocketAddr,
+    /// Who has its socket, and is to serve it.
+    worker: &'a Worker,
 }
 
 /// What a connection finds.
@@ -183,12 +193,20 @@ impl Entrance {
 
 impl Listener {
     /// Takes the socket that was passed for the address, or binds; connections wait in the kernel's queue until
-    /// [`Self::serve`].
+    /// [`Self::spawn`]. They are accepted at this place.
     ///
     /// # Errors
     /// The address is in use, not ours, or not permitted.
-    pub fn open(settings: &ListenerSettings, tls: Option<&Arc<ServerConfig>>, passed: &mut Passed) -> io::Result<Self> {
-        let (socket, origin) = listen::open(settings.address, passed)?;
+    pub fn open(
+        settings: &ListenerSettings,
+        tls: Option<&Arc<ServerConfig>>,
+        passed: &mut Passed,
+        place: Place,
+    ) -> io::Result<Self> {
+        let (socket, origin) = {
+            let _there = place.own().enter();
+            listen::open(settings.address, passed)?
+        };
         let socket = Arc::new(socket);
         if origin == Origin::Ours {
             listen::defer_accept(&socket, settings.tls == ListenerTls::Implicit)?;
@@ -197,7 +215,7 @@ impl Listener {
         let way = Arc::new(ArcSwap::from_pointee(Way::new(settings, tls)));
         let stand = Arc::new(watch::Sender::new(Stand::Open));
         let entrance = Entrance { way, socket: Arc::downgrade(&socket), stand };
-        Ok(Self { socket, address, origin, entrance, spare: Spare::take() })
+        Ok(Self { socket, place, address, origin, entrance, spare: Spare::take() })
     }
 
     /// Who has opened its socket.
@@ -226,9 +244,15 @@ impl Listener {
         info!(protocol = %door.protocol, address = %self.address, %tls, "listening");
     }
 
+    /// Serves in a task of its own, where its socket is.
+    pub fn spawn(self, context: Arc<Context>, closing: Drain, drain: Drain) {
+        let place = self.place.clone();
+        place.own().spawn(self.serve(context, closing, drain));
+    }
+
     /// Accepts until told to stop. `closing` ends this listener alone: whoever the kernel has let in by then is accepted
     /// still, and when that signal's owner is told that all have heard it, the socket is closed.
-    pub async fn serve(mut self, context: Arc<Context>, closing: Drain, drain: Drain) {
+    async fn serve(mut self, context: Arc<Context>, closing: Drain, drain: Drain) {
         if self.origin != Origin::Ours {
             // Not earlier: until now, somebody else may have served there in another way.
             let is_deferred = self.entrance.way.load().door.channel == Channel::Tls;
@@ -251,8 +275,8 @@ impl Listener {
     /// Whoever is in the kernel's queue.
     fn let_in_who_waits(&self, context: &Arc<Context>, drain: &Drain) {
         loop {
-            match take_waiting(&self.socket) {
-                Ok((socket, client)) => self.let_in(socket, client, context, drain),
+            match take_waiting(&self.socket, &self.place) {
+                Ok(incoming) => self.let_in(incoming, context, drain),
                 Err(reason) if is_about_one_connection(&reason) => {}
                 Err(_) => return,
             }
@@ -268,17 +292,17 @@ impl Listener {
                 // First, so that a storm of connections does not drown it.
                 biased;
                 () = &mut stopped => return,
-                accepted = next(&self.socket, &mut stand) => accepted,
+                accepted = next(&self.socket, &self.place, &mut stand) => accepted,
             };
             match accepted {
-                Ok((socket, client)) => {
+                Ok(incoming) => {
                     self.spare.take_again();
-                    self.let_in(socket, client, context, drain);
+                    self.let_in(incoming, context, drain);
                 }
                 Err(reason) if is_about_one_connection(&reason) => {}
                 Err(reason) if is_lack(&reason) && self.spare.give_up() => {
-                    match next(&self.socket, &mut stand).now_or_never() {
-                        Some(Ok((socket, _))) => self.turn_away(socket, Full::Connections, &context.limits),
+                    match next(&self.socket, &self.place, &mut stand).now_or_never() {
+                        Some(Ok(incoming)) => self.turn_away(incoming.socket, Full::Connections, &context.limits),
                         // Somebody else was faster to take the descriptor.
                         Some(Err(_)) => sleep(EXHAUSTED_PAUSE).await,
                         // Nobody waits any more.
@@ -300,7 +324,8 @@ impl Listener {
     }
 
     /// A session for a connection that was accepted, if there is a place for it.
-    fn let_in(&self, socket: TcpStream, client: SocketAddr, context: &Arc<Context>, drain: &Drain) {
+    fn let_in(&self, incoming: Incoming<'_>, context: &Arc<Context>, drain: &Drain) {
+        let Incoming { socket, client, worker } = incoming;
         let door = Arc::clone(&self.entrance.way.load().door);
         // Before anybody has to make place for it: who it is, where that is known already.
         let entered = match client.ip() {
@@ -311,7 +336,7 @@ impl Listener {
             Ok(slot) => {
                 let connected = self.connected(&socket);
                 let accepted = Accepted { socket: Stream::Clear(socket), client, connected, slot };
-                tokio::spawn(session::run(Arc::clone(context), door, accepted, drain.clone()));
+                worker.spawn(session::run(Arc::clone(context), door, accepted, drain.clone()));
             }
             Err(full) => self.turn_away(socket, full, &context.limits),
         }
@@ -343,13 +368,23 @@ impl Listener {
 }
 
 /// Who comes next, as long as anybody is accepted here. Loses nobody where it is dropped.
-async fn next(socket: &TcpListener, stand: &mut watch::Receiver<Stand>) -> io::Result<(TcpStream, SocketAddr)> {
+async fn next<'a>(
+    socket: &TcpListener,
+    place: &'a Place,
+    stand: &mut watch::Receiver<Stand>,
+) -> io::Result<Incoming<'a>> {
     loop {
         let accepted = poll_fn(|cx| {
             // Held until somebody is accepted: who pauses us waits for that, and nobody is behind his back.
             let stand = stand.borrow();
             match *stand {
-                Stand::Open => socket.poll_accept(cx).map(Some),
+                Stand::Open => {
+                    let worker = place.for_session();
+                    // What is accepted is registered there.
+                    let _there = worker.enter();
+                    let accepted = socket.poll_accept(cx);
+                    accepted.map_ok(|(socket, client)| Incoming { socket, client, worker }).map(Some)
+                }
                 Stand::Paused | Stand::HandedOver => Poll::Ready(None),
             }
         });
@@ -365,19 +400,24 @@ async fn next(socket: &TcpListener, stand: &mut watch::Receiver<Stand>) -> io::R
 /// Who waits in the kernel's queue, however many do. The kernel itself is asked: what tokio knows of the socket may be
 /// older than they.
 #[cfg(target_os = "linux")]
-fn take_waiting(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+fn take_waiting<'a>(listener: &TcpListener, place: &'a Place) -> io::Result<Incoming<'a>> {
     use rustix::net::{SocketFlags, acceptfrom_with};
 
     let (socket, client) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
     let client = client.and_then(|client| client.try_into().ok()).ok_or(io::ErrorKind::InvalidData)?;
-    Ok((TcpStream::from_std(socket.into())?, client))
+    let worker = place.for_session();
+    let _there = worker.enter();
+    Ok(Incoming { socket: TcpStream::from_std(socket.into())?, client, worker })
 }
 
 /// Who waits in the kernel's queue, as far as tokio knows.
 #[cfg(not(target_os = "linux"))]
-fn take_waiting(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+fn take_waiting<'a>(listener: &TcpListener, place: &'a Place) -> io::Result<Incoming<'a>> {
+    let worker = place.for_session();
+    let _there = worker.enter();
     let next = tokio::task::coop::unconstrained(listener.accept()).now_or_never();
-    next.unwrap_or(Err(io::ErrorKind::WouldBlock.into()))
+    let (socket, client) = next.unwrap_or(Err(io::ErrorKind::WouldBlock.into()))?;
+    Ok(Incoming { socket, client, worker })
 }
 
 /// accept(2) also reports what happened to a connection that is gone already.

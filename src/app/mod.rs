@@ -37,6 +37,7 @@ use crate::drain;
 pub use crate::net::listen::Passed;
 use crate::net::listen::{Left, Origin};
 use crate::net::tls::CertificateError;
+use crate::net::workers::Workers;
 use crate::session::Context;
 
 /// Operators' orders to reload that wait behind the one that is carried out. More wait at their connections.
@@ -83,6 +84,8 @@ pub struct App {
     reloader: Reloader,
     reloads: mpsc::Receiver<admin::Reload>,
     context: Arc<Context>,
+    /// They end with it, and their sessions with them: it has them until the last session has ended.
+    _workers: Workers,
     /// Ends what is being said to a process that would take over, and the looks at certificates.
     changing: Option<drain::Signal>,
     /// Whether one has.
@@ -123,41 +126,35 @@ impl Approached {
 }
 
 impl App {
-    /// Builds and binds everything, then starts to accept. Must be called inside a tokio runtime. Blocks while it reads
+    /// Builds and binds everything, then starts to accept, all in this runtime. Must be called inside a tokio runtime. Blocks while it reads
     /// files.
     ///
     /// # Errors
     /// Whatever cannot be built or bound; nothing has been accepted then.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
-        Self::start_with(settings, Passed::default())
+        Ok(Self::prepare(settings, Workers::here(), &mut Passed::default(), None, 0)?.open())
     }
 
-    /// The same, with sockets that somebody else has opened, as far as they fit the listeners.
-    ///
-    /// # Errors
-    /// As [`Self::start`].
-    pub fn start_with(settings: Settings, mut passed: Passed) -> Result<Self, StartError> {
-        Ok(Self::prepare(settings, &mut passed, None, 0)?.open())
-    }
-
-    /// The same in two steps, where `old` is another process whose place this one takes, with its sockets: this one does all
+    /// The same in two steps, with threads for the sessions, and with sockets that somebody else has opened, as far as they
+    /// fit the listeners. Where `old` is another process whose place this one takes, with its sockets: this one does all
     /// that can fail here, while that one goes on serving. Whoever drops what comes of it leaves everything as it was.
     ///
     /// # Errors
     /// As [`Self::start`], or the other process will not; it goes on serving then.
     pub async fn approach(
         settings: Settings,
+        workers: Workers,
         mut passed: Passed,
         old: Option<take_over::Old>,
     ) -> Result<Approached, StartError> {
         let Some(old) = old else {
-            return Ok(Approached { prepared: Self::prepare(settings, &mut passed, None, 0)?, met: None });
+            return Ok(Approached { prepared: Self::prepare(settings, workers, &mut passed, None, 0)?, met: None });
         };
         let mut met = old.meet().await?;
         for socket in std::mem::take(&mut met.sockets) {
             passed.add(socket);
         }
-        let prepared = match Self::prepare(settings, &mut passed, met.control.take(), met.run) {
+        let prepared = match Self::prepare(settings, workers, &mut passed, met.control.take(), met.run) {
             Ok(prepared) => prepared,
             Err(error) => {
                 met.refuse(&error).await;
@@ -180,18 +177,19 @@ impl App {
 
     fn prepare(
         settings: Settings,
+        workers: Workers,
         passed: &mut Passed,
         control: Option<admin::take_over::Control>,
         last: u32,
     ) -> Result<Prepared, StartError> {
         let (admin, is_alone) = (settings.admin.clone(), control.is_none());
-        let parts = parts::prepare(settings, None, passed).map_err(|error| match error {
+        let parts = parts::prepare(settings, None, passed, &workers).map_err(|error| match error {
             // Most likely it is the one that has the address, and then there is a remedy.
             StartError::Bind { .. } if is_alone => Admin::holder(&admin).map_or(error, StartError::Admin),
             _ => error,
         })?;
         let ((sessions, in_sessions), (rest, in_rest)) = (drain::channel(), drain::channel());
-        let (running, closed) = Running::prepare(parts, (control, last), passed, in_sessions, in_rest)?;
+        let (running, closed) = Running::prepare(parts, workers, (control, last), passed, in_sessions, in_rest)?;
         passed.close().iter().for_each(tell_left);
         Ok(Prepared { running, closed, sessions, rest })
     }
@@ -214,12 +212,23 @@ impl Prepared {
         let (asked, take_overs) = mpsc::channel(TAKE_OVERS_WAITING);
         running.open(closed, admin::Orders { reloads: ordered, take_overs: asked });
         let (addresses, context) = (running.addresses(), Arc::clone(&running.context));
+        let workers = running.workers.clone();
         let reloader = Reloader::new(running);
         let (changing, ending) = drain::channel();
         let (told, handed) = watch::channel(false);
         tokio::spawn(certificates::watch(reloader.clone(), ending.clone()));
         tokio::spawn(take_over::serve(reloader.clone(), take_overs, told, ending));
-        App { addresses, reloader, reloads, context, changing: Some(changing), handed, sessions, rest }
+        App {
+            addresses,
+            reloader,
+            reloads,
+            context,
+            _workers: workers,
+            changing: Some(changing),
+            handed,
+            sessions,
+            rest,
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use crate::directory::{Directory, SourceSettings};
 use crate::names::{IslandName, Protocol};
 use crate::net::listen::Passed;
 use crate::net::tls::{self, CertificateFiles};
+use crate::net::workers::Workers;
 use crate::routing::{Island, NodeTls};
 use crate::server::{Listener, ListenerSettings, ListenerTls};
 
@@ -55,7 +56,12 @@ pub(super) enum Socket {
 
 /// Prepares everything. Listeners take their sockets from those that were `passed`, where there is one for them. Blocks
 /// while it reads files; must be called inside a tokio runtime.
-pub(super) fn prepare(settings: Settings, old: Option<&Made>, passed: &mut Passed) -> Result<Parts, StartError> {
+pub(super) fn prepare(
+    settings: Settings,
+    old: Option<&Made>,
+    passed: &mut Passed,
+    workers: &Workers,
+) -> Result<Parts, StartError> {
     // Before anything is read: what changes meanwhile is seen by the next look.
     let prints = Prints::take(&settings);
     let new = New { settings: &settings, prints: &prints, old };
@@ -70,11 +76,11 @@ pub(super) fn prepare(settings: Settings, old: Option<&Made>, passed: &mut Passe
     let (directory, is_other_directory) = new.directory(&mut roots)?;
     let keys = new.keys()?;
     let mut sockets = Vec::new();
-    for ((it, tls), pair) in settings.listeners.iter().zip(&server_tls).zip(pairs) {
+    for (number, ((it, tls), pair)) in settings.listeners.iter().zip(&server_tls).zip(pairs).enumerate() {
         sockets.push(match pair {
             Some(place) => Socket::Kept(place),
             None => {
-                let bound = Listener::open(it, tls.as_ref(), passed);
+                let bound = Listener::open(it, tls.as_ref(), passed, workers.place(number));
                 Socket::New(Box::new(bound.map_err(|reason| StartError::Bind { address: it.address, reason })?))
             }
         });

@@ -139,7 +139,9 @@ impl Reloader {
         let changes = diff(&old.settings, &settings);
         stay(&old.settings, &mut settings);
         let before = Arc::clone(&old);
-        let prepared = spawn_blocking(move || parts::prepare(settings, Some(&before), &mut Passed::default())).await;
+        let workers = running.workers.clone();
+        let prepared = move || parts::prepare(settings, Some(&before), &mut Passed::default(), &workers);
+        let prepared = spawn_blocking(prepared).await;
         let parts = prepared.map_err(|_| ReloadError::BrokenOff)??;
         let files = Prints::differing(&parts.made.prints, &old.prints).map(Path::to_owned).collect();
         let closed = running.become_of(parts);
@@ -158,6 +160,8 @@ impl Reloader {
 /// What a running mailferry cannot take up stays as it is, so that the next reload says so again.
 fn stay(old: &Settings, new: &mut Settings) {
     new.log.format = old.log.format;
+    new.privileges = old.privileges.clone();
+    (new.sandbox, new.threads) = (old.sandbox, old.threads);
     let (before, now) = (old.admin.clone(), std::mem::replace(&mut new.admin, old.admin.clone()));
     if before.address.is_some() && now.address.is_some() {
         let admin::Settings { certificate, operator_token_file, read_only_token_file, .. } = now;
@@ -189,4 +193,79 @@ fn complain(failure: &ReloadError) {
         }
     }
     error!("not reloaded: everything is as it was");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::diff::NEEDS_RESTART;
+    use crate::config::parse;
+
+    const SITE: &str = r#"
+[server]
+hostname = "mail.example.net"
+user = "mailferry"
+group = "mailferry"
+sandbox = true
+threads = 2
+[admin]
+socket = "/run/old"
+socket_group = "old"
+address = "127.0.0.1:8443"
+tls = "off"
+operator_token_file = "old.token"
+state_file = "/var/old"
+[log]
+format = "text"
+[[listener]]
+protocol = "imap"
+address = "127.0.0.1:1143"
+tls = "off"
+cleartext_login = true
+[directory]
+type = "file"
+path = "users"
+[[island]]
+name = "a"
+tls = "off"
+nodes = [{ name = "left", host = "10.1.0.11" }]
+"#;
+
+    #[test]
+    fn what_needs_a_restart_is_told_by_each_reload_until_then() {
+        let old = parse("proxy.toml", SITE).unwrap();
+        let values = [
+            "\"other\"",
+            "\"other\"",
+            "false",
+            "3",
+            "\"/run/new\"",
+            "\"new\"",
+            "\"[::1]:8443\"",
+            "\"on\"",
+            "\"/new\"",
+            "\"json\"",
+        ];
+        assert_eq!(values.len(), NEEDS_RESTART.len());
+        for ((section, key, _), value) in NEEDS_RESTART.iter().zip(values) {
+            let mut is_there = false;
+            let lines = SITE.lines().scan("", |within, line| {
+                if line.starts_with('[') {
+                    *within = line.trim_matches(['[', ']']);
+                }
+                let is_it = within == section && line.split(' ').next() == Some(key);
+                is_there |= is_it;
+                Some(if is_it { format!("{key} = {value}") } else { line.to_owned() })
+            });
+            let text = lines.collect::<Vec<_>>().join("\n");
+            assert!(is_there, "{section}.{key}");
+            // TLS of the operators' address is of no use without a certificate, which changes with it.
+            let text = text.replace("tls = \"on\"\n", "tls = \"on\"\nchain = \"a.pem\"\nkey = \"a.key\"\n");
+            let mut new = parse("proxy.toml", &text).unwrap_or_else(|report| panic!("{report}"));
+            let told = diff(&old, &new).restart;
+            assert!(told.iter().any(|it| (it.section, it.key) == (section, key)), "{section}.{key}: {told:?}");
+            stay(&old, &mut new);
+            assert_eq!(diff(&old, &new).restart, [], "what runs is as it was: {section}.{key}");
+        }
+    }
 }

@@ -26,6 +26,7 @@ use crate::metrics::Done;
 use crate::names::Protocol;
 use crate::net::Dialer;
 use crate::net::listen::{Origin, Passed, stored_name};
+use crate::net::workers::Workers;
 use crate::probe;
 use crate::routing::{Islands, NodePort};
 use crate::server::{Entrance, Listener, Pause};
@@ -45,6 +46,7 @@ pub(super) struct Running {
     listeners: Vec<Open>,
     entrance: admin::Entrance,
     probes: Vec<Watched>,
+    pub(super) workers: Workers,
     /// Each ends its task when it is dropped.
     lookups: drain::Signal,
     keeper: drain::Signal,
@@ -95,6 +97,7 @@ impl Running {
     /// The operator's socket cannot be had.
     pub(super) fn prepare(
         parts: Parts,
+        workers: Workers,
         (control, last): (Option<Control>, u32),
         passed: &mut Passed,
         sessions: Drain,
@@ -102,7 +105,7 @@ impl Running {
     ) -> Result<(Self, Closed), StartError> {
         let Parts { made, sockets, .. } = parts;
         let settings = &made.settings;
-        let Capacity { possible, clients } = capacity::reckon(settings);
+        let Capacity { possible, clients } = capacity::reckon(settings, &workers);
         let site = Site {
             settings: settings.session.clone(),
             directory: made.directory.clone(),
@@ -127,6 +130,7 @@ impl Running {
             listeners: Vec::new(),
             entrance,
             probes: Vec::new(),
+            workers,
             lookups,
             keeper,
             admin: admin.handle(),
@@ -233,7 +237,7 @@ impl Running {
         });
         self.context.replace_site(Arc::clone(&site));
         self.context.upkeep.certified(made.expiries.clone());
-        self.context.limits.reconfigure(settings.limits.clone(), capacity::reckon(settings).possible);
+        self.context.limits.reconfigure(settings.limits.clone(), capacity::reckon(settings, &self.workers).possible);
         logging::set_failures(settings.log.failures);
         if settings.log.level != old.settings.log.level {
             // An error means that the log is not ours.
@@ -316,7 +320,7 @@ fn open(listener: Listener, context: &Arc<Context>, sessions: &Drain) -> Open {
         // systemd has it, and keeps it.
         Origin::Store | Origin::Unit => {}
     }
-    tokio::spawn(listener.serve(Arc::clone(context), closed, sessions.clone()));
+    listener.spawn(Arc::clone(context), closed, sessions.clone());
     open
 }
 

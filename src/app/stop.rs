@@ -78,6 +78,7 @@ impl App {
     }
 
     async fn cut(self, before: Before) -> Stopped {
+        // What is not named here, the workers among it, lives to the end.
         let Self { reloader, context, sessions, rest, .. } = self;
         let ended = async {
             // Who reloads comes to his end first. The listeners among it end as they are dropped.

@@ -22,7 +22,7 @@ mod sessions;
 mod status;
 mod top;
 
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal, stderr};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+use tokio::runtime::{Builder, Runtime};
 
 use self::client::Asking;
 use self::moving::Moving;
@@ -381,11 +382,13 @@ fn load(path: &Path) -> Result<Settings, ExitCode> {
     })
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, ExitCode> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
-        complain(&format!("cannot start the worker threads: {error}"));
-        ExitCode::from(EXIT_START)
-    })
+/// For whatever a command does. Sessions have threads of their own.
+fn runtime() -> Result<Runtime, ExitCode> {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(|error| no_threads(&error))
+}
+
+fn no_threads(error: &io::Error) -> ExitCode {
+    start_failed(&io::Error::new(error.kind(), format!("cannot start the threads: {error}")))
 }
 
 fn start_failed(error: &dyn std::error::Error) -> ExitCode {

@@ -5,10 +5,12 @@ use std::process::ExitCode;
 
 use tracing::{info, warn};
 
-use super::{EXIT_CUT, load, runtime, start_failed};
+use super::{EXIT_CUT, load, no_threads, runtime, start_failed};
 use crate::app::{App, Passed, Signals, notify, take_over};
 use crate::config::Settings;
 use crate::logging;
+use crate::net::descriptors::Descriptors;
+use crate::net::workers::Workers;
 use crate::privileges::{self, Identity};
 use crate::sandbox::{self, Files, Report};
 
@@ -22,6 +24,9 @@ pub(super) fn run(path: &Path, takes_over: bool, threads_may_begin: impl FnOnce(
     // Before anything is bound or read for good, so that a later reload can do no less than the start.
     shut_in(&settings)?;
     threads_may_begin();
+    // The system's default for the soft limit is less than many threads need.
+    Descriptors::raise(0);
+    let workers = Workers::start(settings.threads).map_err(|error| no_threads(&error))?;
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let mut signals = Signals::listen().map_err(|error| start_failed(&error))?;
@@ -31,7 +36,7 @@ pub(super) fn run(path: &Path, takes_over: bool, threads_may_begin: impl FnOnce(
                 info!(signal = %why, "not started");
                 return Ok(ExitCode::SUCCESS);
             }
-            approached = App::approach(settings, passed, old) => approached,
+            approached = App::approach(settings, workers, passed, old) => approached,
         };
         let approached = approached.map_err(|error| start_failed(&error))?;
         // A signal that comes now is for whoever serves then: this process, or nobody.

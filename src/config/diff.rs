@@ -17,10 +17,11 @@ use crate::server::ListenerSettings as Listener;
 use crate::session::{Settings as Session, StopSettings};
 
 /// What a restart is needed for, by section and key, and why. Everything else changes live.
-pub const NEEDS_RESTART: [(&str, &str, &str); 9] = [
+pub const NEEDS_RESTART: [(&str, &str, &str); 10] = [
     ("server", "user", "who has given rights away cannot have them back"),
     ("server", "group", "who has given rights away cannot have them back"),
     ("server", "sandbox", "the kernel lets nobody out, and takes in only who has one thread"),
+    ("server", "threads", "sessions stay with the threads that they began in"),
     ("admin", "socket", "whoever gives commands would lose the way to the mailferry that runs"),
     ("admin", "socket_group", "the socket belongs to a group from its beginning"),
     ("admin", "address", "whoever gives commands there would lose the way to the mailferry that runs"),
@@ -137,6 +138,7 @@ pub fn diff(old: &Settings, new: &Settings) -> Changes {
         admin: _,
         privileges,
         sandbox,
+        threads,
         zone,
         resolve_interval,
         stop,
@@ -144,6 +146,7 @@ pub fn diff(old: &Settings, new: &Settings) -> Changes {
     let mut server = session(&old.session, &new.session);
     server.extend(differing!(&old.privileges, privileges, Privileges { user => "user", group => "group" }));
     server.extend((old.sandbox != *sandbox).then_some("sandbox"));
+    server.extend((old.threads != *threads).then_some("threads"));
     server.extend((old.zone != *zone).then_some("zone"));
     server.extend((old.resolve_interval != *resolve_interval).then_some("resolve_interval"));
     server.extend(differing!(&old.stop, stop, StopSettings { delay => "drain_delay", timeout => "drain_timeout" }));

@@ -6,6 +6,7 @@
 //! section is for, and nothing touches a file.
 
 use std::cell::RefCell;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -301,6 +302,14 @@ impl<'a> Section<'a> {
             }
             _ => Err(unlisted()),
         })
+    }
+
+    /// The same where nothing is counted that is none. The outer `None`: wrong, which was noted; the inner one: the word.
+    pub(super) fn count_or(&self, name: &str) -> Option<Option<NonZeroU32>> {
+        match self.integer_or(name)?.into_inner() {
+            None => Some(None),
+            Some(number) => NonZeroU32::new(u32::try_from(number).ok()?).map(Some),
+        }
     }
 
     /// A path; relative ones are relative to the folder of the file.

@@ -15,16 +15,16 @@ use crate::limits::Settings;
 /// `server` is what refusals are measured with; `None` where that is not known.
 pub(super) fn read(root: &DeTable<'_>, notes: &Notes, server: Option<&Server>) -> Option<Settings> {
     let limits = Section::one(root, &LIMITS, notes)?;
-    let connections = count_or(&limits, "connections");
-    let connections_per_network = count_or(&limits, "connections_per_network");
+    let connections = limits.count_or("connections");
+    let connections_per_network = limits.count_or("connections_per_network");
     let unauthenticated = count(&limits, "unauthenticated");
     let unauthenticated_per_network = count(&limits, "unauthenticated_per_network");
     let failed_logins = count(&limits, "failed_logins");
-    let failed_logins_per_network = count_or(&limits, "failed_logins_per_network");
+    let failed_logins_per_network = limits.count_or("failed_logins_per_network");
     let failed_login_memory = limits.duration("failed_login_memory");
     let failed_login_delay_max = limits.duration("failed_login_delay_max");
-    let sessions_per_user = count_or(&limits, "sessions_per_user");
-    let sessions_per_user_and_network = count_or(&limits, "sessions_per_user_and_network");
+    let sessions_per_user = limits.count_or("sessions_per_user");
+    let sessions_per_user_and_network = limits.count_or("sessions_per_user_and_network");
     let exempt_networks = networks(&limits, "exempt_networks");
     let ordered = [
         ("connections_per_network", connections_per_network, "connections", connections),
@@ -68,14 +68,6 @@ pub(super) fn read(root: &DeTable<'_>, notes: &Notes, server: Option<&Server>) -
 
 fn count(limits: &Section<'_>, name: &str) -> Option<NonZeroU32> {
     NonZeroU32::new(u32::try_from(limits.integer(name)?.into_inner()).ok()?)
-}
-
-/// The outer `None`: wrong, which was noted; the inner one: the word that stands for no number.
-fn count_or(limits: &Section<'_>, name: &str) -> Option<Option<NonZeroU32>> {
-    match limits.integer_or(name)?.into_inner() {
-        None => Some(None),
-        Some(number) => NonZeroU32::new(u32::try_from(number).ok()?).map(Some),
-    }
 }
 
 /// A limit that another one makes idle. Where the file leaves one of them to its default, the other's place is told.

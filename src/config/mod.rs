@@ -26,6 +26,7 @@ mod value;
 mod warnings;
 
 use std::io::Read as _;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -71,6 +72,8 @@ pub struct Settings {
     pub privileges: privileges::Settings,
     /// Whether it shuts itself in, as far as the kernel lets it.
     pub sandbox: bool,
+    /// Threads that serve sessions; `None`: as many as there are processors.
+    pub threads: Option<NonZeroU32>,
     /// Where this mailferry stands.
     pub zone: Option<ZoneName>,
     /// How often the names of nodes are looked up.
@@ -173,6 +176,7 @@ fn resolve(table: &toml::de::DeTable<'_>, notes: &Notes) -> Option<Settings> {
     let server = server?;
     let (zone, resolve_interval) = (server.zone.clone(), server.resolve_interval);
     let (privileges, sandbox, stop) = (server.privileges.clone(), server.sandbox, server.stop.clone());
+    let threads = server.threads;
     Some(Settings {
         session: server.session(usernames?),
         limits: limits?,
@@ -184,6 +188,7 @@ fn resolve(table: &toml::de::DeTable<'_>, notes: &Notes) -> Option<Settings> {
         islands: islands.settings?,
         privileges,
         sandbox,
+        threads,
         zone,
         resolve_interval,
         stop,

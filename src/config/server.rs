@@ -2,6 +2,7 @@
 //!
 //! Words that only mailferry itself may say are refused here: a list that promised them would lie.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +64,7 @@ pub(super) struct Server {
     pop3_capabilities: Option<Arc<Extensions>>,
     pub(super) privileges: privileges::Settings,
     pub(super) sandbox: bool,
+    pub(super) threads: Option<NonZeroU32>,
     pub(super) zone: Option<ZoneName>,
     pub(super) resolve_interval: Duration,
     pub(super) stop: session::StopSettings,
@@ -83,6 +85,7 @@ pub(super) fn read(root: &DeTable<'_>, notes: &Notes) -> Option<Server> {
     let pop3_capabilities = capabilities(&server, "pop3_capabilities", pop3_capability);
     let privileges = privileges(&server);
     let sandbox = server.switch("sandbox");
+    let threads = server.count_or("threads");
     let zone = server.parsed("zone", value::zone);
     let resolve_interval = server.duration("resolve_interval");
     let (drain_delay, drain_timeout) = (server.duration("drain_delay"), server.duration("drain_timeout"));
@@ -105,6 +108,7 @@ pub(super) fn read(root: &DeTable<'_>, notes: &Notes) -> Option<Server> {
         pop3_capabilities,
         privileges,
         sandbox: sandbox?.into_inner(),
+        threads: threads?,
         zone: zone.map(Spanned::into_inner),
         resolve_interval: resolve_interval?.into_inner(),
         stop: session::StopSettings { delay: drain_delay?.into_inner(), timeout: drain_timeout?.into_inner() },

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use moka::ops::compute::Op;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use self::heard::{Heard, JUST_NOW, Lifetimes};
@@ -62,6 +63,8 @@ pub(super) type Answer = Result<(Route, Arc<str>), LookupError>;
 pub(super) struct Cache {
     lifetimes: Lifetimes,
     began: Instant,
+    /// Where flights are: not with the session that asked first, whose thread may have much to do.
+    home: Handle,
     /// By the names' octets: a [`UserName`] takes more.
     routes: moka::future::Cache<Box<[u8]>, Known>,
     heard: moka::future::Cache<UserName, Heard>,
@@ -85,12 +88,14 @@ struct Known {
 }
 
 impl Cache {
+    /// Users will be looked up in the runtime inside which this is called.
     pub(super) fn new(settings: &Settings) -> Self {
         let Settings { capacity, ttl, negative_ttl, stale, file: _ } = *settings;
         let lifetimes = Lifetimes::new(ttl, negative_ttl, stale);
         Self {
             lifetimes,
             began: Instant::now(),
+            home: Handle::current(),
             // Without an expiry of its own: the capacity bounds it, and an entry is a tenth smaller.
             routes: moka::future::Cache::builder().max_capacity(capacity).build(),
             heard: moka::future::Cache::builder().max_capacity(capacity).expire_after(lifetimes).build(),
@@ -115,7 +120,7 @@ impl Cache {
         };
         let (changes, extra) = (Arc::clone(&self.changes), Arc::clone(&self.extra));
         let (lifetimes, tally) = (fresh.lifetimes, Arc::clone(&self.tally));
-        Self { lifetimes, began: self.began, routes, heard: fresh.heard, changes, extra, tally }
+        Self { lifetimes, began: self.began, home: fresh.home, routes, heard: fresh.heard, changes, extra, tally }
     }
 
     /// What the cache has, where the directory's answer is still believed. `edition` is the source's present one.
@@ -200,7 +205,7 @@ impl Cache {
         F: Future<Output = Answer> + Send + 'static,
     {
         let (cache, key) = (self.clone(), user.clone());
-        let flight = tokio::spawn(async move {
+        let flight = self.home.spawn(async move {
             let before = cache.heard.get(&key).await.filter(|heard| cache.lifetimes.cover(heard, now, edition));
             let init = async { Heard { in_doubt, ..cache.ask(key.clone(), edition, ask).await } };
             // Whatever was heard after we came is an answer to us, also an error of the flight that just landed.

@@ -66,7 +66,7 @@ pub enum DirectoryError {
 }
 
 impl Directory {
-    /// Reads the file, or prepares for the LDAP servers without connecting to them; then reads the routes that were
+    /// Must be called inside a tokio runtime. Reads the file, or prepares for the LDAP servers without connecting to them; then reads the routes that were
     /// kept over a restart, which blocks for about a second for a million of them. `tls` serves `ldaps://` and
     /// StartTLS; it may be absent where [`ldap::Settings::uses_tls`] is false for all URLs.
     ///
@@ -117,7 +117,8 @@ impl Directory {
         Self::over(Source::Script(Box::new(answer)), cache)
     }
 
-    /// The user's route, from the cache where it is fresh there. Within a tokio runtime only. Dropping the future
+    /// The user's route, from the cache where it is fresh there; it is looked up in the runtime inside which the directory was
+    /// made. Dropping the future
     /// does not cancel the lookup, whose answer serves others. Takes `connect_timeout` + twice `timeout` for each LDAP
     /// server that is in service, at most.
     ///

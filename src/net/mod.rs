@@ -11,6 +11,7 @@ pub mod pump;
 pub mod resolve;
 pub mod stream;
 pub mod tls;
+pub mod workers;
 
 pub use dial::Dialer;
 pub use stream::Stream;

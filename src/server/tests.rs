@@ -1,12 +1,19 @@
 //! Whom a listener accepts first, and what it says when nobody can be accepted.
 
+use std::num::NonZeroU32;
+
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::drain;
+use crate::net::workers::Workers;
 use crate::testkit::leaks;
 use crate::testkit::log::Log;
+
+fn here() -> Place {
+    Workers::here().place(0)
+}
 
 fn settings(tls: ListenerTls) -> ListenerSettings {
     ListenerSettings {
@@ -32,7 +39,7 @@ fn deaf() -> Listener {
     let way = Arc::new(ArcSwap::from_pointee(Way::new(&settings(ListenerTls::Off), None)));
     let stand = Arc::new(watch::Sender::new(Stand::Open));
     let entrance = Entrance { way, socket: Arc::downgrade(&socket), stand };
-    Listener { socket, address, origin: Origin::Ours, entrance, spare: Spare::take() }
+    Listener { socket, place: here(), address, origin: Origin::Ours, entrance, spare: Spare::take() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -69,7 +76,7 @@ async fn is_silent_one_first(listener: &Listener) -> bool {
 
 #[tokio::test]
 async fn where_clients_speak_first_they_come_with_their_first_octets_also_after_a_reload() {
-    let listener = Listener::open(&settings(ListenerTls::Implicit), None, &mut Passed::default()).unwrap();
+    let listener = Listener::open(&settings(ListenerTls::Implicit), None, &mut Passed::default(), here()).unwrap();
     assert!(!is_silent_one_first(&listener).await);
     for (tls, is_first) in [(ListenerTls::StartTls, true), (ListenerTls::Implicit, false), (ListenerTls::Off, true)] {
         listener.entrance().replace(&settings(tls), None);
@@ -79,7 +86,7 @@ async fn where_clients_speak_first_they_come_with_their_first_octets_also_after_
 
 #[tokio::test]
 async fn all_whom_the_kernel_has_let_in_are_served_when_a_listener_closes() {
-    let listener = Listener::open(&settings(ListenerTls::Off), None, &mut Passed::default()).unwrap();
+    let listener = Listener::open(&settings(ListenerTls::Off), None, &mut Passed::default(), here()).unwrap();
     let mut clients = Vec::new();
     for _ in 0..400 {
         clients.push(TcpStream::connect(listener.address()).await.unwrap());
@@ -98,7 +105,7 @@ async fn all_whom_the_kernel_has_let_in_are_served_when_a_listener_closes() {
 /// Whoever says that nobody is accepted says it to another process, which accepts then.
 #[tokio::test]
 async fn a_listener_that_pauses_accepts_nobody_from_that_moment_on_and_goes_on_or_leaves_them() {
-    let listener = Listener::open(&settings(ListenerTls::Off), None, &mut Passed::default()).unwrap();
+    let listener = Listener::open(&settings(ListenerTls::Off), None, &mut Passed::default(), here()).unwrap();
     let (address, entrance) = (listener.address(), listener.entrance());
     let another = std::net::TcpListener::from(entrance.copy().unwrap());
     let ((closing, closed), (_stop, drain)) = (drain::channel(), drain::channel());
@@ -137,7 +144,7 @@ async fn a_listener_that_pauses_accepts_nobody_from_that_moment_on_and_goes_on_o
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn whom_the_kernel_has_let_in_unknown_to_tokio_is_served_too_when_a_listener_closes() {
-    let listener = Listener::open(&settings(ListenerTls::Off), None, &mut Passed::default()).unwrap();
+    let listener = Listener::open(&settings(ListenerTls::Off), None, &mut Passed::default(), here()).unwrap();
     assert!(listener.socket.accept().now_or_never().is_none());
     let address = listener.address();
     let clients: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
@@ -150,4 +157,26 @@ async fn whom_the_kernel_has_let_in_unknown_to_tokio_is_served_too_when_a_listen
         TcpStream::from_std(client).unwrap().read_exact(&mut greeting).await.unwrap();
         assert_eq!(&greeting, b"* OK ");
     }
+}
+
+#[tokio::test]
+async fn sessions_are_spread_over_the_threads_and_served_there() {
+    let workers = Workers::start(NonZeroU32::new(2)).unwrap();
+    let place = workers.place(1);
+    let mut passed = Passed::default();
+    let listener = Listener::open(&settings(ListenerTls::Off), None, &mut passed, place.clone()).unwrap();
+    let address = listener.address();
+    let ((_closing, closed), (_stop, drain)) = (drain::channel(), drain::channel());
+    listener.spawn(leaks::context(0), closed, drain);
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let mut greeting = [0; 5];
+        client.read_exact(&mut greeting).await.unwrap();
+        assert_eq!(&greeting, b"* OK ");
+        clients.push(client);
+    }
+    let tasks = [0, 1].map(|number| workers.place(number).own().tasks());
+    assert_eq!(tasks.iter().sum::<usize>(), 101, "all, and the listener");
+    assert!(tasks.iter().all(|tasks| *tasks > 40), "{tasks:?}");
 }

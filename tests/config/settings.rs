@@ -172,6 +172,7 @@ fn a_minimal_site_gets_the_defaults() {
         islands: vec![island("a", node("left", "10.1.0.11", 1))],
         privileges: privileges::Settings::default(),
         sandbox: true,
+        threads: None,
         zone: None,
         resolve_interval: seconds(30),
         stop: session::StopSettings { delay: Duration::ZERO, timeout: seconds(20) },
@@ -291,7 +292,7 @@ fn every_value_arrives_where_it_is_meant_for() {
     assert_eq!(settings.stop, session::StopSettings { delay: seconds(9), timeout: seconds(120) });
     let name = |text: &str| Some(text.to_owned());
     let expected = privileges::Settings { user: name("mail ferry"), group: name("mail") };
-    assert_eq!((settings.privileges, settings.sandbox), (expected, false));
+    assert_eq!((settings.privileges, settings.sandbox, settings.threads), (expected, false, Some(count(3))));
     assert_eq!(settings.islands, islands());
 }
 

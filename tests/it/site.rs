@@ -260,6 +260,7 @@ fn settings(spec: &Spec, dir: &TempDir, certificate: CertificateFiles) -> Settin
         },
         privileges: mailferry::privileges::Settings::default(),
         sandbox: false,
+        threads: None,
         zone: None,
         resolve_interval: Duration::from_secs(30),
         stop: mailferry::session::StopSettings { delay: Duration::ZERO, timeout: Duration::ZERO },

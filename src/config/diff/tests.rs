@@ -60,7 +60,7 @@ type Row = (&'static [(&'static str, &'static str)], &'static [&'static str]);
 
 #[test]
 fn what_differs_is_said_in_the_words_of_the_file() {
-    let rows: [Row; 29] = [
+    let rows: [Row; 30] = [
         (&[], &[]),
         (&[("mail.example.net", "mx.example.net")], &["[server] changed: hostname"]),
         (&[("\"60s\"", "\"50s\"")], &["[server] changed: login_timeout"]),
@@ -75,6 +75,7 @@ fn what_differs_is_said_in_the_words_of_the_file() {
         (&[("\"info\"", "\"debug\"")], &["[log] changed: level"]),
         (&[("[log]", "[log]\nfailures = \"summary\"")], &["[log] changed: failures"]),
         (&[("\"text\"", "\"json\"")], &["[log] format needs a restart"]),
+        (&[("[log]", "threads = 3\n[log]")], &["[server] threads needs a restart"]),
         (
             &[("\"text\"", "\"json\""), ("\"info\"", "\"warn\"")],
             &["[log] changed: level", "[log] format needs a restart"],

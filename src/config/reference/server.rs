@@ -1,8 +1,11 @@
 //! The keys of `[server]`, `[log]` and `[tls]`. Data only: nothing is read or decided here.
 
 use super::Absent::{Default, Refused, Unset};
-use super::Kind::{Choice, Switch, Tables, Text, Texts};
+use super::Kind::{Choice, IntegerOr, Switch, Tables, Text, Texts};
 use super::{DAY, Form, HOUR, MINUTE, Section, key, up_to, zero_up_to};
+
+/// Most threads: a limit against mistyped figures.
+const THREADS_MAX: u64 = 1024;
 
 /// `[server]`
 pub static SERVER: Section = Section {
@@ -26,6 +29,13 @@ pub static SERVER: Section = Section {
             "Whether mailferry shuts itself in as far as the kernel has the means: writes only below the folders of files \
              that it keeps, starts no program, and is denied calls of the kernel that it never makes. The log says at the \
              start what is in force.",
+        ),
+        key(
+            "threads",
+            IntegerOr("auto", 1, THREADS_MAX),
+            Default("\"auto\""),
+            "Threads that serve sessions. `\"auto\"`: as many as there are processors that mailferry may use. A session \
+             stays with its thread; look-ups of users, probes and operators' orders are done by others, which have little to do.",
         ),
         key(
             "login_timeout",
