@@ -24,6 +24,10 @@ const SLACK: usize = 4;
 /// shorter than this.
 const TICK: Duration = Duration::from_millis(200);
 
+/// Of so many tasks that a worker takes up, one is of those that other threads have woken or given to it, if there are any.
+/// With tokio's own 31, answers of the directory would wait for hundreds of handshakes in a storm.
+const REMOTE_INTERVAL: u32 = 4;
+
 /// The threads that serve sessions. A clone is the same; they end with the last one.
 #[derive(Clone)]
 pub struct Workers(Arc<[Worker]>);
@@ -77,7 +81,7 @@ impl Worker {
     }
 
     fn start(number: usize) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread().global_queue_interval(REMOTE_INTERVAL).enable_all().build()?;
         let handle = runtime.handle().clone();
         let (end, mut ended) = watch::channel(());
         thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
@@ -134,7 +138,9 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::future::{pending, poll_fn};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Poll;
 
     use tokio::sync::oneshot;
 
@@ -187,6 +193,36 @@ mod tests {
         assert_eq!(chosen.iter().sum::<usize>(), 300);
         // Its own has some more than each other one, and those are chosen by chance.
         assert!([0, 2].iter().all(|other| chosen[1] > chosen[*other] && chosen[*other] > 60), "{chosen:?}");
+    }
+
+    #[tokio::test]
+    async fn what_other_threads_give_it_does_not_wait_for_all_that_a_worker_has_to_do() {
+        let workers = of(1);
+        let place = workers.place(0);
+        let taken_up = Arc::new(AtomicUsize::new(0));
+        for _ in 0..100 {
+            let taken_up = Arc::clone(&taken_up);
+            // Has to be done again as soon as it is done.
+            place.own().spawn(poll_fn(move |cx| {
+                taken_up.fetch_add(1, Ordering::Relaxed);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }));
+        }
+        for _ in 0..20 {
+            let (answer, asked) = oneshot::channel();
+            let (other, taken_up) = (place.clone(), Arc::clone(&taken_up));
+            let give = move || {
+                let before = taken_up.load(Ordering::Relaxed);
+                other.own().spawn(async move {
+                    answer.send(taken_up.load(Ordering::Relaxed) - before).unwrap();
+                });
+            };
+            // The worker waits for the other thread, and does nothing meanwhile.
+            place.own().spawn(async { thread::spawn(give).join().unwrap() });
+            let waited = asked.await.unwrap();
+            assert!(waited <= REMOTE_INTERVAL as usize, "{waited}");
+        }
     }
 
     #[tokio::test]
