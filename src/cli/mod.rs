@@ -382,9 +382,10 @@ fn load(path: &Path) -> Result<Settings, ExitCode> {
     })
 }
 
-/// For whatever a command does. Sessions have threads of their own.
+/// For whatever a command does. Sessions have threads of their own. With two, a long step of one task keeps no others from
+/// being heard: answers of the directory and of probes are among them.
 fn runtime() -> Result<Runtime, ExitCode> {
-    Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(|error| no_threads(&error))
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|error| no_threads(&error))
 }
 
 fn no_threads(error: &io::Error) -> ExitCode {
