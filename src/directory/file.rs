@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -215,7 +216,7 @@ impl File {
             return;
         }
         let (path, version) = (self.path.clone(), looked.version);
-        let Ok(seen) = tokio::task::spawn_blocking(move || look(&path, Some(version), &|_| true)).await else { return };
+        let Ok(seen) = spawn_blocking(move || look(&path, Some(version), &|_| true)).await else { return };
         looked.at = Instant::now();
         match seen {
             Look::Same => self.is_readable(),
@@ -223,17 +224,22 @@ impl File {
             Look::Changed(version, routes) => {
                 looked.version = version;
                 self.is_readable();
-                self.take_over(routes);
+                let old = self.take_over(routes);
+                // There may be millions, which a thread of sessions does not free.
+                spawn_blocking(move || drop(old));
             }
         }
     }
 
-    fn take_over(&self, routes: Result<Routes, FileError>) {
+    /// The routes that are of no use any more.
+    fn take_over(&self, routes: Result<Routes, FileError>) -> Option<Arc<Routes>> {
         match routes {
             Ok(routes) => {
                 info!(file = &*self.name, users = routes.len(), "directory file read again");
-                self.change(|current| current.routes = Arc::new(routes));
+                let mut old = Arc::new(routes);
+                self.change(|current| std::mem::swap(&mut current.routes, &mut old));
                 self.edition.fetch_add(1, Ordering::Release);
+                return Some(old);
             }
             Err(FileError::Unreadable { reason, .. }) => self.is_unreadable(&reason),
             Err(FileError::BadLines { bad, .. }) => {
@@ -246,6 +252,7 @@ impl File {
                 );
             }
         }
+        None
     }
 
     fn is_readable(&self) {
