@@ -201,69 +201,31 @@ mod tests {
     use crate::config::diff::NEEDS_RESTART;
     use crate::config::parse;
 
-    const SITE: &str = r#"
-[server]
-hostname = "mail.example.net"
-user = "mailferry"
-group = "mailferry"
-sandbox = true
-threads = 2
-[admin]
-socket = "/run/old"
-socket_group = "old"
-address = "127.0.0.1:8443"
-tls = "off"
-operator_token_file = "old.token"
-state_file = "/var/old"
-[log]
-format = "text"
-[[listener]]
-protocol = "imap"
-address = "127.0.0.1:1143"
-tls = "off"
-cleartext_login = true
-[directory]
-type = "file"
-path = "users"
-[[island]]
-name = "a"
-tls = "off"
-nodes = [{ name = "left", host = "10.1.0.11" }]
-"#;
+    /// None of its keys has its default.
+    const SITE: &str = include_str!("../../tests/config/valid/everything.toml");
 
     #[test]
     fn what_needs_a_restart_is_told_by_each_reload_until_then() {
-        let old = parse("proxy.toml", SITE).unwrap();
-        let values = [
-            "\"other\"",
-            "\"other\"",
-            "false",
-            "3",
-            "\"/run/new\"",
-            "\"new\"",
-            "\"[::1]:8443\"",
-            "\"on\"",
-            "\"/new\"",
-            "\"json\"",
+        let replaced = [
+            ("user = \"mail ferry\"", "user = \"other\""),
+            ("group = \"mail\"", "group = \"other\""),
+            ("sandbox = false", "sandbox = true"),
+            ("threads = 3", "threads = 4"),
+            ("socket = \"admin.sock\"", "socket = \"other.sock\""),
+            ("socket_group = \"operators\"", "socket_group = \"others\""),
+            ("address = \"[::1]:8443\"", "address = \"[::1]:8444\""),
+            ("tls = \"on\"\nchain = \"admin.pem\"\nkey = \"admin.key\"\n", "tls = \"off\"\n"),
+            ("state_file = \"/srv/", "state_file = \"/var/"),
+            ("format = \"json\"", "format = \"text\""),
         ];
-        assert_eq!(values.len(), NEEDS_RESTART.len());
-        for ((section, key, _), value) in NEEDS_RESTART.iter().zip(values) {
-            let mut is_there = false;
-            let lines = SITE.lines().scan("", |within, line| {
-                if line.starts_with('[') {
-                    *within = line.trim_matches(['[', ']']);
-                }
-                let is_it = within == section && line.split(' ').next() == Some(key);
-                is_there |= is_it;
-                Some(if is_it { format!("{key} = {value}") } else { line.to_owned() })
-            });
-            let text = lines.collect::<Vec<_>>().join("\n");
-            assert!(is_there, "{section}.{key}");
-            // TLS of the operators' address is of no use without a certificate, which changes with it.
-            let text = text.replace("tls = \"on\"\n", "tls = \"on\"\nchain = \"a.pem\"\nkey = \"a.key\"\n");
-            let mut new = parse("proxy.toml", &text).unwrap_or_else(|report| panic!("{report}"));
+        assert_eq!(replaced.len(), NEEDS_RESTART.len());
+        let read = |text: &str| parse("/srv/proxy.toml", text).unwrap_or_else(|report| panic!("{report}"));
+        let old = read(SITE);
+        for ((section, key, _), (from, to)) in NEEDS_RESTART.iter().zip(replaced) {
+            assert!(SITE.contains(from), "{from}");
+            let mut new = read(&SITE.replacen(from, to, 1));
             let told = diff(&old, &new).restart;
-            assert!(told.iter().any(|it| (it.section, it.key) == (section, key)), "{section}.{key}: {told:?}");
+            assert!(told.iter().any(|it| (it.section, it.key) == (*section, *key)), "{section}.{key}: {told:?}");
             stay(&old, &mut new);
             assert_eq!(diff(&old, &new).restart, [], "what runs is as it was: {section}.{key}");
         }
