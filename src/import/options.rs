@@ -41,6 +41,7 @@ const fn gone(name: &'static str, short: Option<char>, takes: Takes, why: &'stat
 }
 
 const SERVICE: &str = "gone: the service manager does it; mailferry stays in the foreground (mailferry.service)";
+const USER: &str = "gone: the service manager does it; `user` and `group` of [server] do where root starts mailferry";
 const STRICT: &str = "gone: a node's certificate that is not valid is refused; have the nodes' certificates signed by an \
                       authority of your own, and name it as `ca` of the island";
 const CIPHERS: &str =
@@ -91,7 +92,7 @@ pub const OPTIONS: &[Known] = &[
         "gone: the log goes to standard error, which systemd gives to the journal (and that to syslog, if wanted)",
     ),
     gone("config_file", Some('f'), Text, "gone: without effect in a file; mailferry run --config FILE"),
-    gone("group", Some('g'), Text, SERVICE),
+    gone("group", Some('g'), Text, USER),
     gone("help", Some('h'), Nothing, "gone: without effect in a file"),
     gone("inetd_mode", Some('i'), Nothing, SERVICE),
     kept("capability", Some('I'), Text),
@@ -127,7 +128,7 @@ pub const OPTIONS: &[Known] = &[
         Number,
         "gone: who is logged in may be silent (IDLE is, for half an hour); TCP keepalive finds clients that are no more",
     ),
-    gone("username", Some('u'), Text, SERVICE),
+    gone("username", Some('u'), Text, USER),
     kept("username_from_database", Some('U'), Nothing),
     kept("quiet", Some('q'), Nothing),
     kept("query_key", None, Text),
