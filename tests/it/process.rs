@@ -35,7 +35,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// A mailferry for this node, with so many descriptors, soft and hard limit.
+    /// A mailferry for this node, with so many descriptors, soft and hard limit; with two threads, which have some of them,
+    /// on whatever machine.
     pub async fn start(node: u16, descriptors: (u32, u32)) -> Self {
         Self::start_with(node, descriptors, "").await
     }
@@ -70,7 +71,7 @@ impl Process {
             format!("[[listener]]\nprotocol = \"imap\"\naddress = \"127.0.0.1:0\"\ntls = \"{tls}\"\n{cleartext}\n")
         };
         let text = format!(
-            "[server]\nhostname = \"mail.example.net\"\nauth_failure_delay = \"1s\"\n{server}[admin]\nsocket = \"off\"\n[log]\nformat = \"json\"\nlevel = \"trace\"\n\
+            "[server]\nhostname = \"mail.example.net\"\nauth_failure_delay = \"1s\"\nthreads = 2\n{server}[admin]\nsocket = \"off\"\n[log]\nformat = \"json\"\nlevel = \"trace\"\n\
              [tls]\ncertificates = [{{ chain = \"mail.pem\", key = \"mail.key\" }}]\n{}{}{}\
              [directory]\ntype = \"file\"\npath = \"users\"\n\
              [[island]]\nname = \"a\"\ntls = \"off\"\n\
