@@ -126,8 +126,8 @@ impl Approached {
 }
 
 impl App {
-    /// Builds and binds everything, then starts to accept, all in this runtime. Must be called inside a tokio runtime. Blocks while it reads
-    /// files.
+    /// Builds and binds everything, then starts to accept, all in the tokio runtime inside which this must be called.
+    /// Blocks while it reads files.
     ///
     /// # Errors
     /// Whatever cannot be built or bound; nothing has been accepted then.

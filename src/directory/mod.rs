@@ -66,7 +66,9 @@ pub enum DirectoryError {
 }
 
 impl Directory {
-    /// Must be called inside a tokio runtime. Reads the file, or prepares for the LDAP servers without connecting to them; then reads the routes that were
+    /// Must be called inside a tokio runtime.
+    ///
+    /// Reads the file, or prepares for the LDAP servers without connecting to them; then reads the routes that were
     /// kept over a restart, which blocks for about a second for a million of them. `tls` serves `ldaps://` and
     /// StartTLS; it may be absent where [`ldap::Settings::uses_tls`] is false for all URLs.
     ///
