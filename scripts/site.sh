@@ -186,7 +186,7 @@ start_process() {
     disown # or bash reports each kill
 }
 
-# end_process NAME SIGNAL: returns when it is gone; kills the whole group, or asks the leader and then kills.
+# end_process NAME SIGNAL: returns when all of it is gone; kills the whole group, or asks the leader and then kills.
 end_process() {
     local file=$FOLDER/processes/$1 leader tries=$((STOP_TIMEOUT * 20))
     if [ ! -e "$file" ]; then return 0; fi
@@ -196,8 +196,21 @@ end_process() {
         while kill -0 "$leader" 2>/dev/null && ((tries-- > 0)); do sleep 0.05; done
     fi
     kill -KILL -- "-$leader" 2>/dev/null || true
-    while kill -0 "$leader" 2>/dev/null; do sleep 0.01; done
+    while group_lives "$leader"; do sleep 0.01; done
     rm -f "$file"
+}
+
+# group_lives LEADER: a process of the group still has its descriptors. A killed one keeps its listening sockets for as long as
+# the kernel takes to end it, whatever became of the leader; a zombie has none, and may wait long for whoever reaps it.
+group_lives() {
+    local file line
+    local -a fields
+    for file in /proc/[0-9]*/stat; do
+        read -r -d '' line 2>/dev/null <"$file" || true
+        read -ra fields <<<"${line##*) }" # from the state on: the name may hold anything
+        if [ "${fields[2]-}" = "$1" ] && [[ ${fields[0]} != [ZX] ]]; then return 0; fi
+    done
+    return 1
 }
 
 signal() { # signal NAME SIGNAL: to all of its processes
