@@ -12,6 +12,8 @@ main() {
     OUTPUT=$(mktemp)
     trap leave EXIT
     export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto} REQUIRE_REAL=1
+    # Tests wait, for sockets and clocks, for more than half of their time.
+    export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
     step "install what is missing" scripts/install.sh test
     step "format" cargo fmt --check
     step "lints" cargo clippy --locked --all-targets --all-features -- -D warnings
