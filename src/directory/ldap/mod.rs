@@ -165,6 +165,10 @@ impl Ldap {
                 () = silence(last), if waiting.len() > 0 => {}
             }
         }
+        // One of them may be back, and nobody has noticed while another one was there.
+        if self.servers.iter().all(|server| server.is_out().is_some()) {
+            self.servers.iter().for_each(|server| server.try_soon(&filter));
+        }
         if patience == Patience::ForTrials {
             let mut trials: FuturesUnordered<_> = self.servers.iter().map(returned).collect();
             while let Some(server) = trials.next().await {

@@ -5,7 +5,8 @@
 //! it is busy, answering some in time and others too late. Out of service, it is of no use *at once*, to everybody. The
 //! first login after a back-off starts a trial: the same search, in a task of its own that ends within
 //! `connect_timeout` + twice `timeout`; the login itself goes elsewhere meanwhile, so that nobody is the one who finds
-//! out that a server is still frozen. Only an answer to a search brings it back: a frozen server accepts connections.
+//! out that a server is still frozen. While no other server is in service either, back-offs do not grow. Only an answer to a
+//! search brings it back: a frozen server accepts connections.
 //! Both changes are logged, and nothing else is.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -50,9 +51,9 @@ pub(super) struct Server {
 enum Health {
     /// `timeouts`: searches in a row without an answer.
     InService { timeouts: u32 },
-    /// `failures`: attempts in a row, which decide the back-off that ends at `until`.
+    /// `failures`: attempts in a row, which decide the back-off from `failed` to `until`.
     /// The trial's end is told by dropping the sender.
-    Out { failures: u32, until: Instant, reason: Arc<str>, trial: Option<watch::Receiver<()>> },
+    Out { failures: u32, failed: Instant, until: Instant, reason: Arc<str>, trial: Option<watch::Receiver<()>> },
 }
 
 /// What a search is for, and so what its outcome says about the server.
@@ -122,15 +123,30 @@ impl Server {
             Admission::InService => self.attempt(filter, Purpose::Login).await,
             Admission::Out(reason) => Err(reason),
             Admission::TrialDue(reason, running) => {
-                let (server, filter) = (Arc::clone(self), Arc::clone(filter));
-                tokio::spawn(async move {
-                    // The answer is nobody's: this login has gone elsewhere.
-                    let _ = server.attempt(&filter, Purpose::Trial).await;
-                    drop(running);
-                });
+                self.begin_trial(running, filter);
                 Err(reason)
             }
         }
+    }
+
+    /// For one that finds no server in service: begins a trial as soon as a first back-off is over.
+    pub(super) fn try_soon(self: &Arc<Self>, filter: &Arc<str>) {
+        let now = Instant::now();
+        if let Health::Out { failed, until, trial: None, .. } = &mut *self.health() {
+            *until = now.max(*failed + FIRST_BACK_OFF).min(*until);
+        }
+        if let Admission::TrialDue(_, running) = self.admit() {
+            self.begin_trial(running, filter);
+        }
+    }
+
+    fn begin_trial(self: &Arc<Self>, running: watch::Sender<()>, filter: &Arc<str>) {
+        let (server, filter) = (Arc::clone(self), Arc::clone(filter));
+        tokio::spawn(async move {
+            // The answer is nobody's: this login has gone elsewhere.
+            let _ = server.attempt(&filter, Purpose::Trial).await;
+            drop(running);
+        });
     }
 
     /// Waits for the trial, if one runs, and says whether it has brought the server back. Within `connect_timeout` +
@@ -283,8 +299,9 @@ impl Server {
         if purpose == Purpose::Login {
             return;
         }
-        if let Health::Out { failures, until, reason: old, trial } = &mut *self.health() {
-            (*failures, *until) = (1, Instant::now() + back_off(1, fastrand::f64()));
+        if let Health::Out { failures, failed, until, reason: old, trial } = &mut *self.health() {
+            let now = Instant::now();
+            (*failures, *failed, *until) = (1, now, now + back_off(1, fastrand::f64()));
             (*old, *trial) = (Arc::from(reason), None);
         }
     }
@@ -316,8 +333,9 @@ impl Server {
             // One that was let in before the server went out adds nothing.
             (Health::Out { .. }, Purpose::Login) => return reason,
         };
-        let until = Instant::now() + back_off(failures, fastrand::f64());
-        *health = Health::Out { failures, until, reason: Arc::clone(&reason), trial: None };
+        let failed = Instant::now();
+        let until = failed + back_off(failures, fastrand::f64());
+        *health = Health::Out { failures, failed, until, reason: Arc::clone(&reason), trial: None };
         drop(health);
         for slot in &self.slots {
             if let Ok(mut slot) = slot.try_lock()

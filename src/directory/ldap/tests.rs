@@ -167,6 +167,41 @@ async fn a_login_without_another_way_waits_for_a_trial_and_others_do_not() {
     }
 }
 
+/// A server that is away for long is seldom tried, and may be back before that is noticed.
+#[tokio::test]
+async fn while_no_server_is_in_service_each_is_tried_soon_however_long_it_was_away() {
+    let (first, second) = (Fake::start(Mood::Cuts).await, Fake::start(Mood::Answers).await);
+    let ldap = ldap(&[&first, &second]);
+    let said = async |patience| ldap.ask(&bob(), patience).await.unwrap_err().to_string();
+    let mut trials = 0;
+    while trials < 6 {
+        assert_eq!(said(Patience::ForTrials).await, "no such user");
+        if ldap.servers[0].is_tried() {
+            trials += 1;
+            ldap.servers[0].trial_succeeds().await;
+        }
+        pass(BACK_OFF).await;
+    }
+    first.turns(Mood::Answers);
+    second.turns(Mood::Cuts);
+    assert_eq!(said(Patience::ForTrials).await, "no such user");
+    assert_eq!(ldap.servers().iter().map(|server| server.out.is_some()).collect::<Vec<_>>(), [false, true]);
+    // One that has just been tried is not tried again, but soon.
+    first.turns(Mood::Cuts);
+    let tries = || [&first, &second].map(|fake| fake.searches.load(Ordering::Relaxed));
+    assert!(said(Patience::ForTrials).await.contains("closes its connections; "));
+    for _ in 0..6 {
+        let before = tries();
+        for _ in 0..5 {
+            assert!(said(Patience::ForTrials).await.contains("closes its connections; "));
+        }
+        assert_eq!(tries(), before);
+        pass(BACK_OFF).await;
+        assert!(said(Patience::ForTrials).await.contains("closes its connections; "));
+        assert!(tries().iter().zip(before).all(|(now, before)| *now > before), "{before:?} {:?}", tries());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn while_all_servers_are_frozen_old_routes_serve_at_once_also_under_trials() {
     let (first, second) = (Fake::start(Mood::Silent).await, Fake::start(Mood::Silent).await);
