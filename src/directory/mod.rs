@@ -122,7 +122,7 @@ impl Directory {
     /// The user's route, from the cache where it is fresh there; it is looked up in the runtime inside which the directory was
     /// made. Dropping the future
     /// does not cancel the lookup, whose answer serves others. Takes `connect_timeout` + twice `timeout` for each LDAP
-    /// server that is in service, at most.
+    /// server that is in service, at most; with none that answers, twice as long for the trial of one and its answer.
     ///
     /// # Errors
     /// See [`LookupError`]; never mixed up.

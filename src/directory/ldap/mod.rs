@@ -166,15 +166,11 @@ impl Ldap {
             }
         }
         // One of them may be back, and nobody has noticed while another one was there.
-        if self.servers.iter().all(|server| server.is_out().is_some()) {
-            self.servers.iter().for_each(|server| server.try_soon(&filter));
-        }
+        self.servers.iter().for_each(|server| server.try_soon(&filter));
         if patience == Patience::ForTrials {
-            let mut trials: FuturesUnordered<_> = self.servers.iter().map(returned).collect();
-            while let Some(server) = trials.next().await {
-                if let Some(server) = server
-                    && let Ok(answer) = server.ask(&filter).await
-                {
+            let mut again: FuturesUnordered<_> = self.servers.iter().map(|server| returned(server, &filter)).collect();
+            while let Some(heard) = again.next().await {
+                if let Some((server, Ok(answer))) = heard {
                     return said_by(server, answer);
                 }
             }
@@ -193,11 +189,11 @@ async fn silence(server: Option<&Arc<Server>>) {
     }
 }
 
+/// A server, and its answer or why it has none.
+type Heard<'a> = (&'a Arc<Server>, Result<Result<Route, LookupError>, Arc<str>>);
+
 /// One server's answer. The search goes on when nobody waits for it any more: its end says how the server does.
-async fn search<'a>(
-    server: &'a Arc<Server>,
-    filter: &Arc<str>,
-) -> (&'a Arc<Server>, Result<Result<Route, LookupError>, Arc<str>>) {
+async fn search<'a>(server: &'a Arc<Server>, filter: &Arc<str>) -> Heard<'a> {
     let (searching, filter) = (Arc::clone(server), Arc::clone(filter));
     let heard = tokio::spawn(async move { searching.ask(&filter).await }).await;
     (server, heard.unwrap_or_else(|_| Err("the search broke down".into())))
@@ -207,9 +203,9 @@ fn said_by(server: &Server, answer: Result<Route, LookupError>) -> Answer {
     answer.map(|route| (route, server.name()))
 }
 
-/// The server, if a trial runs and brings it back.
-async fn returned(server: &Arc<Server>) -> Option<&Arc<Server>> {
-    server.trial_succeeds().await.then_some(server)
+/// The server's answer, if it is in service or a trial runs that brings it back.
+async fn returned<'a>(server: &'a Arc<Server>, filter: &Arc<str>) -> Option<Heard<'a>> {
+    if server.trial_succeeds().await { Some(search(server, filter).await) } else { None }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! it is busy, answering some in time and others too late. Out of service, it is of no use *at once*, to everybody. The
 //! first login after a back-off starts a trial: the same search, in a task of its own that ends within
 //! `connect_timeout` + twice `timeout`; the login itself goes elsewhere meanwhile, so that nobody is the one who finds
-//! out that a server is still frozen. While no other server is in service either, back-offs do not grow. Only an answer to a
+//! out that a server is still frozen. While no other server answers either, back-offs do not grow. Only an answer to a
 //! search brings it back: a frozen server accepts connections.
 //! Both changes are logged, and nothing else is.
 
@@ -129,11 +129,15 @@ impl Server {
         }
     }
 
-    /// For one that finds no server in service: begins a trial as soon as a first back-off is over.
+    /// For a login that no server in service has answered: as if the last trial had been the first, and begins one if that one's
+    /// back-off is over.
     pub(super) fn try_soon(self: &Arc<Self>, filter: &Arc<str>) {
         let now = Instant::now();
-        if let Health::Out { failed, until, trial: None, .. } = &mut *self.health() {
-            *until = now.max(*failed + FIRST_BACK_OFF).min(*until);
+        match &mut *self.health() {
+            Health::Out { failures, failed, until, trial: None, .. } => {
+                (*failures, *until) = (1, now.max(*failed + FIRST_BACK_OFF).min(*until));
+            }
+            Health::Out { .. } | Health::InService { .. } => return,
         }
         if let Admission::TrialDue(_, running) = self.admit() {
             self.begin_trial(running, filter);

@@ -186,20 +186,44 @@ async fn while_no_server_is_in_service_each_is_tried_soon_however_long_it_was_aw
     second.turns(Mood::Cuts);
     assert_eq!(said(Patience::ForTrials).await, "no such user");
     assert_eq!(ldap.servers().iter().map(|server| server.out.is_some()).collect::<Vec<_>>(), [false, true]);
-    // One that has just been tried is not tried again, but soon.
+    // One that has just been tried is not tried again, but soon. The first back-off of all may be shorter.
     first.turns(Mood::Cuts);
     let tries = || [&first, &second].map(|fake| fake.searches.load(Ordering::Relaxed));
-    assert!(said(Patience::ForTrials).await.contains("closes its connections; "));
+    for _ in 0..2 {
+        assert!(said(Patience::ForTrials).await.contains("closes its connections; "));
+        pass(BACK_OFF).await;
+    }
     for _ in 0..6 {
+        assert!(said(Patience::ForTrials).await.contains("closes its connections; "));
         let before = tries();
+        pause();
         for _ in 0..5 {
             assert!(said(Patience::ForTrials).await.contains("closes its connections; "));
         }
+        resume();
         assert_eq!(tries(), before);
         pass(BACK_OFF).await;
         assert!(said(Patience::ForTrials).await.contains("closes its connections; "));
         assert!(tries().iter().zip(before).all(|(now, before)| *now > before), "{before:?} {:?}", tries());
     }
+}
+
+/// A frozen one is in service until it has been silent twice.
+#[tokio::test]
+async fn when_the_last_server_freezes_the_login_that_it_was_given_goes_to_one_that_has_returned() {
+    let (first, second) = (Fake::start(Mood::Cuts).await, Fake::start(Mood::Answers).await);
+    let settings =
+        Settings { timeout: Duration::from_secs(2), ..settings(vec![first.url.clone(), second.url.clone()]) };
+    let ldap = Ldap::new(&settings, None, None).unwrap();
+    let said = async || ldap.ask(&bob(), Patience::ForTrials).await.unwrap_err().to_string();
+    for _ in 0..6 {
+        assert_eq!(said().await, "no such user");
+        ldap.servers[0].trial_succeeds().await;
+        pass(BACK_OFF * 3).await;
+    }
+    first.turns(Mood::Answers);
+    second.turns(Mood::Silent);
+    assert_eq!(said().await, "no such user");
 }
 
 #[tokio::test(start_paused = true)]
