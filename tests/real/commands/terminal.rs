@@ -25,8 +25,8 @@ struct Terminal {
 
 impl Terminal {
     fn of(ferry: &Ferry, arguments: &[&str]) -> Self {
-        // `script` wants its command in one word. No path here has a blank.
-        let script = "exec script --quiet --return --flush --command \"exec $*\" /dev/null";
+        // `script` wants its command in one word. No path here has a blank. Who started the tests may ignore Ctrl-C.
+        let script = "exec script --quiet --return --flush --command \"exec env --default-signal=INT $*\" /dev/null";
         let program = Program::through("sh", &["-c", script, "sh"]).also(arguments);
         let program = program.arg("--config").arg(ferry.config()).env("SHELL", "/bin/sh").env("TERM", "linux");
         let (tell, lines) = channel();
