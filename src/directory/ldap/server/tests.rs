@@ -78,6 +78,25 @@ async fn a_failed_trial_backs_off_for_longer_but_late_failures_do_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn back_offs_begin_anew_for_a_login_that_nobody_has_answered() {
+    let server = Arc::new(server());
+    server.failed(Purpose::Login, "x");
+    for _ in 0..7 {
+        tokio::time::advance(MAX_BACK_OFF).await;
+        assert_eq!(admitted(&server), "trial");
+        server.failed(Purpose::Trial, "x");
+    }
+    server.try_soon(&"".into());
+    assert_eq!(admitted(&server), "out", "it has just been tried");
+    tokio::time::advance(FIRST_BACK_OFF).await;
+    assert_eq!(admitted(&server), "trial");
+    server.failed(Purpose::Trial, "x");
+    // Another server answers by now, and nobody is in a hurry.
+    tokio::time::advance(2 * FIRST_BACK_OFF).await;
+    assert_eq!(admitted(&server), "trial");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reply_that_cannot_be_read_is_no_verdict_on_a_server_in_service_and_brings_none_back() {
     let server = server();
     server.undecided(Purpose::Login, "nonsense");
